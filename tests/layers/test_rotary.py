@@ -1,0 +1,64 @@
+"""Rotary positions."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfhf.layers import MultiHeadAttention, rotary_angles, rotate
+
+DEFAULT = {"rope_type": "default", "rope_theta": 160000.0}
+
+
+def test_pairs_turn_as_complex_numbers_do():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 3, 5, 8))
+    positions = rng.integers(0, 50, (2, 5))
+    angles = positions[:, None, :, None] * 160000.0 ** (-np.arange(4) / 4)
+    turned = (x[..., :4] + 1j * x[..., 4:]) * np.exp(1j * angles)
+    expected = np.concatenate([turned.real, turned.imag], axis=-1)
+    got = rotate(tf.constant(x, tf.float32), rotary_angles(tf.constant(positions), 8, DEFAULT))
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize(("head_size", "theta"), [(64, 10000.0), (128, 500000.0), (6, 7.0)])
+def test_angles_are_those_of_pytorch(head_size, theta):
+    import torch
+    from transformers import LlamaConfig
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+    rope = {"rope_type": "default", "rope_theta": theta}
+    config = LlamaConfig(hidden_size=head_size, num_attention_heads=1, rope_parameters=rope)
+    positions = np.array([[0, 1, 2, 100, 8191], [5, 4, 3, 2, 1]])
+    module = LlamaRotaryEmbedding(config)
+    cos, sin = module(torch.zeros(1), torch.from_numpy(positions))
+    rotation = rotary_angles(tf.constant(positions), head_size, rope)
+    # One unit in the last place of a frequency is 5e-4 at position 8191.
+    np.testing.assert_allclose(rotation.cos[:, 0], cos, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(rotation.sin[:, 0], sin, rtol=0, atol=2e-6)
+
+
+def test_attention_depends_on_distances_only():
+    layer = MultiHeadAttention(12, 3, stddev=0.5)
+    layer.build()
+    x = np.random.default_rng(0).normal(size=(1, 6, 12)).astype(np.float32)
+    rotations = [rotary_angles(tf.range(n, n + 6)[None], 4, DEFAULT) for n in (0, 40)]
+    first, second = (layer(x, rotation=rotation)[1] for rotation in rotations)
+    np.testing.assert_allclose(first, second, rtol=0, atol=1e-5)
+    assert np.abs(first - layer(x)[1]).max() > 1e-3
+
+
+def test_half_precision_is_turned_in_float32():
+    x = tf.cast(np.random.default_rng(0).normal(size=(1, 1, 3, 4)), tf.bfloat16)
+    rotation = rotary_angles(tf.constant([[7, 8, 9]]), 4, DEFAULT)
+    got = rotate(x, rotation)
+    assert got.dtype == tf.bfloat16
+    exact = rotate(tf.cast(x, tf.float32), rotation)
+    np.testing.assert_array_equal(got, tf.cast(exact, tf.bfloat16))
+
+
+def test_what_is_not_supported_is_refused():
+    with pytest.raises(ValueError, match="rope_type must be \"default\", not 'yarn'"):
+        rotary_angles(tf.constant([[0]]), 4, DEFAULT | {"rope_type": "yarn"})
+    with pytest.raises(ValueError, match="head_size must be even for rotary positions, not 3"):
+        rotary_angles(tf.constant([[0]]), 3, DEFAULT)

@@ -1,0 +1,77 @@
+"""Hugging Face workflows in TensorFlow and Keras 3.
+
+Names are loaded when they are first used: importing tfhf alone imports neither TensorFlow nor
+Transformers.
+
+Example:
+    >>> import tfhf
+    >>> "TFBertModel" in dir(tfhf)
+    True
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from tfhf.models.names import MODELS
+
+__version__ = "0.1.0"
+
+_MODULES: dict[str, tuple[str, ...]] = {
+    "tfhf.auto": (
+        "TFAutoModel",
+        "TFAutoModelForCausalLM",
+        "TFAutoModelForMaskedLM",
+        "TFAutoModelForMultipleChoice",
+        "TFAutoModelForNextSentencePrediction",
+        "TFAutoModelForPreTraining",
+        "TFAutoModelForQuestionAnswering",
+        "TFAutoModelForSeq2SeqLM",
+        "TFAutoModelForSequenceClassification",
+        "TFAutoModelForTextEncoding",
+        "TFAutoModelForTokenClassification",
+    ),
+    "tfhf.checkpoints.checkpoint": ("CorruptCheckpointError", "UnsafeCheckpointError"),
+    "tfhf.data": (
+        "DataCollatorForLanguageModeling",
+        "DataCollatorForMultipleChoice",
+        "DataCollatorForPermutationLanguageModeling",
+        "DataCollatorForSeq2Seq",
+        "DataCollatorForTokenClassification",
+        "DataCollatorForWholeWordMask",
+        "DataCollatorWithPadding",
+        "DefaultDataCollator",
+        "default_data_collator",
+        "prepare_tf_dataset",
+    ),
+    "tfhf.layers": ("get_tf_activation",),
+    "tfhf.modeling": ("TFPreTrainedModel",),
+    "tfhf.sentence_encoder": ("SentenceEncoder",),
+    "tfhf.serving": ("export_model",),
+    "tfhf.tokenization": ("AutoTokenizer", "tensorflow_tokenizer"),
+    "tfhf.tokenization.graph": ("GraphTokenizer", "TFBertTokenizer"),
+    "tfhf.training": (
+        "AdamWeightDecay",
+        "F1Score",
+        "KerasMetricCallback",
+        "WarmUp",
+        "create_optimizer",
+    ),
+}
+_MODULES |= {f"tfhf.models.{module}": names for module, names in MODELS.items()}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'tfhf' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

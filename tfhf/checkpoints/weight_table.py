@@ -1,0 +1,232 @@
+"""Which variable of ours is which tensor of a checkpoint: one declarative table per model file.
+
+A table maps attribute paths of a model (``encoder.layer.{i}.attention.qkv``) to rows that name the
+PyTorch parameters behind that layer and know what lies between the two: a transposed kernel, three
+matrices that are one here. The same table loads, saves and checks.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One variable and the checkpoint tensors that it is made of.
+
+    ``names`` and ``shapes`` are those of the checkpoint; ``join`` makes the variable's value of
+    their arrays and ``split`` the arrays of its value; ``initialize`` gives it a new first value.
+    """
+
+    variable: keras.Variable
+    names: tuple[str, ...]
+    shapes: tuple[Shape, ...]
+    join: Callable[[Sequence[np.ndarray]], np.ndarray]
+    split: Callable[[np.ndarray], Sequence[np.ndarray]]
+    initialize: Callable[[], Any]
+
+
+def _bind(
+    layer: Any,
+    attribute: str,
+    names: Sequence[str],
+    shapes: Sequence[Shape] | None = None,
+    join: Callable[[Sequence[np.ndarray]], np.ndarray] = lambda arrays: np.array(arrays[0]),
+    split: Callable[[np.ndarray], Sequence[np.ndarray]] = lambda value: [value],
+) -> Binding:
+    variable = getattr(layer, attribute)
+    initializer = getattr(layer, f"{attribute}_initializer")
+    return Binding(
+        variable=variable,
+        names=tuple(names),
+        shapes=tuple(shapes or [tuple(variable.shape)]),
+        join=join,
+        split=split,
+        initialize=lambda: initializer(tuple(variable.shape), variable.dtype),
+    )
+
+
+class Row:
+    """The checkpoint side of one layer."""
+
+    def bind(self, layer: Any, rename: Callable[[str], str]) -> Iterator[Binding]:
+        """Yield a binding for each variable of ``layer``; ``rename`` completes the names."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Dense(Row):
+    """A dense layer: PyTorch keeps the kernel as [units, input_size], under ``weight``.
+
+    Names in braces, ``self.{query,key,value}``, are matrices that are one, side by side, here.
+    """
+
+    name: str
+
+    def bind(self, layer: Any, rename: Callable[[str], str]) -> Iterator[Binding]:
+        """Bind ``kernel`` and, where there is one, ``bias``."""
+        names = [rename(name) for name in _braces(self.name)]
+        input_size, units = layer.kernel.shape
+        parts, size = len(names), units // len(names)
+        yield _bind(
+            layer,
+            "kernel",
+            [f"{name}.weight" for name in names],
+            [(size, input_size)] * parts,
+            lambda arrays: np.concatenate([array.T for array in arrays], axis=1),
+            lambda value: [part.T for part in np.split(value, parts, axis=1)],
+        )
+        if layer.use_bias:
+            yield _bind(
+                layer,
+                "bias",
+                [f"{name}.bias" for name in names],
+                [(size,)] * parts,
+                np.concatenate,
+                lambda value: np.split(value, parts),
+            )
+
+
+@dataclass(frozen=True)
+class Convolution(Row):
+    """A convolution over time: PyTorch keeps the kernel as [filters, channels, size]."""
+
+    name: str
+
+    def bind(self, layer: Any, rename: Callable[[str], str]) -> Iterator[Binding]:
+        """Bind ``kernel`` [size, channels, filters] and ``bias``."""
+        yield _bind(
+            layer,
+            "kernel",
+            [f"{rename(self.name)}.weight"],
+            [tuple(layer.kernel.shape)[::-1]],
+            lambda arrays: arrays[0].T,
+            lambda value: [value.T],
+        )
+        yield _bind(layer, "bias", [f"{rename(self.name)}.bias"])
+
+
+@dataclass(frozen=True)
+class Embedding(Row):
+    """An embedding table; both sides keep it as [rows, size]."""
+
+    name: str
+
+    def bind(self, layer: Any, rename: Callable[[str], str]) -> Iterator[Binding]:
+        """Bind ``embeddings``."""
+        yield _bind(layer, "embeddings", [f"{rename(self.name)}.weight"])
+
+
+@dataclass(frozen=True)
+class Norm(Row):
+    """A normalisation layer: ``gamma`` is PyTorch's ``weight``, ``beta`` its ``bias``."""
+
+    name: str
+
+    def bind(self, layer: Any, rename: Callable[[str], str]) -> Iterator[Binding]:
+        """Bind ``gamma`` and, where there is one, ``beta``."""
+        yield _bind(layer, "gamma", [f"{rename(self.name)}.weight"])
+        if layer.use_bias:
+            yield _bind(layer, "beta", [f"{rename(self.name)}.bias"])
+
+
+@dataclass(frozen=True)
+class Bias(Row):
+    """A layer's own ``bias`` variable, under a name of its own."""
+
+    name: str
+
+    def bind(self, layer: Any, rename: Callable[[str], str]) -> Iterator[Binding]:
+        """Bind ``bias``."""
+        if layer.bias is not None:
+            yield _bind(layer, "bias", [rename(self.name)])
+
+
+@dataclass(frozen=True)
+class WeightTable:
+    """The names of one architecture.
+
+    Args:
+        prefix: what stands before the body's names in the checkpoint of a model with a head, and
+            the attribute under which such a model holds its body (``bert``).
+        body: rows of the body, by attribute path from the body; ``{i}`` counts the items of a list.
+        heads: rows of all heads, by attribute path from the model; those it lacks are passed over.
+        tied: parameters that PyTorch shares with another when ``config.tie_word_embeddings``, by
+            full name: {the copy: the original}.
+        ignored: regular expressions for tensors in old files that nothing reads.
+    """
+
+    prefix: str
+    body: Mapping[str, Row]
+    heads: Mapping[str, Row] = field(default_factory=dict)
+    tied: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = (r"position_ids$", r"token_type_ids$")
+
+    def bind(self, model: Any) -> list[Binding]:
+        """Return a binding for every weight of ``model``.
+
+        Raises:
+            ValueError: a weight of the model has no row, which is a fault of the table.
+        """
+        body = getattr(model, self.prefix, model)
+        start = "" if body is model else f"{self.prefix}."
+        bindings = list(_walk(body, self.body, start))
+        if body is not model:
+            bindings += _walk(model, self.heads, "")
+        bound = {id(binding.variable) for binding in bindings}
+        unbound = [weight.path for weight in model.weights if id(weight) not in bound]
+        if unbound:
+            raise ValueError(f"the weight table of {type(model).__name__} lacks {unbound}")
+        return bindings
+
+    def copies(self, bindings: Sequence[Binding]) -> dict[str, str]:
+        """Return names that a file may have beside or in place of the bound ones: {copy: name}."""
+        bound = {name for binding in bindings for name in binding.names}
+        pairs = [pair for a, b in self.tied.items() for pair in ((a, b), (b, a))]
+        return {copy: name for copy, name in pairs if name in bound and copy not in bound}
+
+    def unread(self, bindings: Sequence[Binding]) -> dict[str, str]:
+        """Return PyTorch's parameters that nothing reads, each with the bound one like it.
+
+        Untied heads leave the original of a tied bias behind; a complete file has it.
+        """
+        bound = {name for binding in bindings for name in binding.names}
+        return {b: a for a, b in self.tied.items() if a in bound and b not in bound}
+
+
+def _walk(root: Any, rows: Mapping[str, Row], start: str) -> Iterator[Binding]:
+    for path, row in rows.items():
+        for layer, indices in _find(root, path.split("."), ()):
+            yield from row.bind(layer, functools.partial(_complete, start, indices))
+
+
+def _find(node: Any, path: list[str], indices: tuple[int, ...]) -> Iterator[tuple[Any, Any]]:
+    if node is None:
+        return
+    if not path:
+        yield node, indices
+    elif path[0].startswith("{"):
+        for i, item in enumerate(node):
+            yield from _find(item, path[1:], (*indices, i))
+    else:
+        yield from _find(getattr(node, path[0], None), path[1:], indices)
+
+
+def _complete(start: str, indices: tuple[int, ...], name: str) -> str:
+    for letter, index in zip("ijk", indices):
+        name = name.replace("{" + letter + "}", str(index))
+    return start + name
+
+
+def _braces(name: str) -> list[str]:
+    match = re.fullmatch(r"(.*)\{(\w+(?:,\w+)+)\}(.*)", name)
+    return [match[1] + part + match[3] for part in match[2].split(",")] if match else [name]

@@ -1,0 +1,50 @@
+"""The building blocks of every model. Nothing here knows an architecture or a parameter's name."""
+
+from tfhf.layers.activations import get_tf_activation
+from tfhf.layers.attention import MultiHeadAttention, attention_bias
+from tfhf.layers.core import Block, Dense, Embedding, LayerNorm, resize
+from tfhf.layers.disentangled import (
+    DisentangledAttention,
+    DisentangledContext,
+    RelativePositions,
+)
+from tfhf.layers.initializers import Normal, loading_weights
+from tfhf.layers.positions import relative_position_buckets, signed_position_buckets
+from tfhf.layers.rotary import Rotation, rotary_angles, rotate
+from tfhf.layers.sliding_window import SlidingWindowAttention, window_layout, window_mask
+from tfhf.layers.transformer import (
+    FeedForward,
+    GatedFeedForward,
+    PreNormLayer,
+    TransformerLayer,
+    TransformerStack,
+)
+
+__all__ = [
+    "Block",
+    "Dense",
+    "DisentangledAttention",
+    "DisentangledContext",
+    "Embedding",
+    "FeedForward",
+    "GatedFeedForward",
+    "LayerNorm",
+    "MultiHeadAttention",
+    "Normal",
+    "PreNormLayer",
+    "RelativePositions",
+    "Rotation",
+    "SlidingWindowAttention",
+    "TransformerLayer",
+    "TransformerStack",
+    "attention_bias",
+    "get_tf_activation",
+    "loading_weights",
+    "relative_position_buckets",
+    "resize",
+    "rotary_angles",
+    "rotate",
+    "signed_position_buckets",
+    "window_layout",
+    "window_mask",
+]

@@ -1,0 +1,167 @@
+"""Dense, embedding and normalisation layers that know their sizes before they see data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfhf.layers.activations import Activation
+from tfhf.layers.checks import require_range
+from tfhf.layers.initializers import Normal
+
+
+class Block(keras.layers.Layer):
+    """A layer made of layers, all of which know their sizes: building it builds them.
+
+    Inputs are not cast to the compute dtype here: the layers within cast what they use, and what
+    must stay exact (attention biases) does.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+
+    def build(self, input_shape: Any = None) -> None:
+        """Create the variables of all layers within."""
+        for layer in self._flatten_layers(include_self=False, recursive=False):
+            if not layer.built:
+                layer.build(None)
+        self.built = True
+
+
+def resize(layer: keras.layers.Layer, attribute: str, size: int, axis: int = 0) -> None:
+    """Give a built layer's variable another size on one axis: cut, or with new first values."""
+    variable = getattr(layer, attribute)
+    old = tf.convert_to_tensor(variable)
+    shape = [*old.shape]
+    kept = min(size, shape[axis])
+    shape[axis] = size - kept
+    new = getattr(layer, f"{attribute}_initializer")(tuple(shape), dtype=variable.dtype)
+    value = tf.concat([tf.split(old, [kept, -1], axis=axis)[0], new], axis=axis)
+    variable._shape = tuple(value.shape)  # Keras has no public way to resize a variable
+    variable._initialize(value)
+
+
+class Dense(keras.layers.Dense):
+    """``activation(x @ kernel + bias)`` on the last axis, as one matrix product of rank 2."""
+
+    def __init__(
+        self,
+        input_size: int,
+        units: int,
+        *,
+        activation: Activation | None = None,
+        use_bias: bool = True,
+        stddev: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            units,
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=Normal(stddev),
+            **kwargs,
+        )
+        self.input_size = input_size
+
+    def build(self, input_shape: Any = None) -> None:
+        """Create ``kernel`` [input_size, units] and ``bias`` [units]."""
+        super().build((None, self.input_size))
+
+    def resize(self, units: int) -> None:
+        """Have another number of units."""
+        resize(self, "kernel", units, axis=1)
+        if self.use_bias:
+            resize(self, "bias", units)
+        self.units = units
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Map [..., input_size] to [..., units]."""
+        x = tf.reshape(inputs, [-1, self.input_size])
+        x = tf.matmul(x, self.kernel)
+        if self.use_bias:
+            x = tf.nn.bias_add(x, self.bias)
+        x = self.activation(x)
+        x = tf.reshape(x, tf.concat([tf.shape(inputs)[:-1], [self.units]], axis=0))
+        return tf.ensure_shape(x, [*inputs.shape[:-1], self.units])
+
+
+class Embedding(keras.layers.Layer):
+    """A table of vectors, read by row; :meth:`project` makes it an output layer (tied weights)."""
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        *,
+        ids_name: str = "input_ids",
+        stddev: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        # Rows are cast after the lookup, never the whole table before it.
+        super().__init__(autocast=False, **kwargs)
+        self.input_dim = input_dim
+        self.output_dim = output_dim
+        self.ids_name = ids_name
+        self.embeddings_initializer = Normal(stddev)
+
+    def build(self, input_shape: Any = None) -> None:
+        """Create ``embeddings`` [input_dim, output_dim]."""
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=(self.input_dim, self.output_dim),
+            initializer=self.embeddings_initializer,
+        )
+        self.built = True
+
+    def resize(self, input_dim: int) -> None:
+        """Have another number of rows."""
+        resize(self, "embeddings", input_dim)
+        self.input_dim = input_dim
+
+    def call(self, ids: tf.Tensor) -> tf.Tensor:
+        """Map ids [...] to vectors [..., output_dim]; ids without a row are refused."""
+        ids = require_range(ids, self.input_dim, self.ids_name)
+        return tf.cast(tf.gather(self.embeddings, ids), self.compute_dtype)
+
+    def project(self, hidden_states: tf.Tensor) -> tf.Tensor:
+        """Map [..., output_dim] to scores [..., input_dim] by the transposed table."""
+        x = tf.reshape(hidden_states, [-1, self.output_dim])
+        table = tf.cast(self.embeddings, self.compute_dtype)
+        x = tf.matmul(x, table, transpose_b=True)
+        x = tf.reshape(x, tf.concat([tf.shape(hidden_states)[:-1], [self.input_dim]], axis=0))
+        return tf.ensure_shape(x, [*hidden_states.shape[:-1], self.input_dim])
+
+
+class LayerNorm(keras.layers.Layer):
+    """Layer normalisation over the last axis, computed in float32 (Ba et al., 2016)."""
+
+    def __init__(self, size: int, epsilon: float, *, use_bias: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = size
+        self.epsilon = epsilon
+        self.use_bias = use_bias
+        self.gamma_initializer = keras.initializers.Ones()
+        self.beta_initializer = keras.initializers.Zeros()
+
+    def build(self, input_shape: Any = None) -> None:
+        """Create ``gamma`` and, with ``use_bias``, ``beta`` [size]."""
+        self.gamma = self.add_weight(
+            name="gamma", shape=(self.size,), initializer=self.gamma_initializer, autocast=False
+        )
+        if self.use_bias:
+            self.beta = self.add_weight(
+                name="beta", shape=(self.size,), initializer=self.beta_initializer, autocast=False
+            )
+        self.built = True
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Normalise [..., size]."""
+        x = tf.cast(inputs, tf.float32)
+        mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
+        scale = tf.math.rsqrt(variance + self.epsilon) * tf.cast(self.gamma, tf.float32)
+        x = (x - mean) * scale
+        if self.use_bias:
+            x += tf.cast(self.beta, tf.float32)
+        return tf.cast(x, self.compute_dtype)

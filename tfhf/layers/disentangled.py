@@ -1,0 +1,176 @@
+"""Disentangled attention: content and relative position each with vectors of their own.
+
+https://arxiv.org/abs/2006.03654 (He et al., 2020). A position's vector depends on the offset
+between two tokens alone, so a query meets the 2 * length vectors of all offsets in one matrix
+product; :func:`relative_shift` then finds the pairs. Nothing is gathered per pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tfhf.layers.attention import MultiHeadAttention
+from tfhf.layers.core import Dense
+
+
+class RelativePositions(NamedTuple):
+    """The vectors of relative positions, made once for all layers.
+
+    Args:
+        vectors: [rows, hidden_size].
+        ahead: int [2 * length], the rows of the offsets (query - key) length, length - 1, …,
+            1 - length.
+        behind: int [2 * length], the rows of the opposite offsets.
+    """
+
+    vectors: tf.Tensor
+    ahead: tf.Tensor
+    behind: tf.Tensor
+
+
+class DisentangledContext(NamedTuple):
+    """What all layers of a stack are told; it takes the place of the attention bias.
+
+    Args:
+        seen: bool [batch, length], false for padding; ``None``: all is seen.
+        bias: float32 [batch, 1, query, key], added to the scores, or ``None``.
+        positions: the relative positions, or ``None``.
+    """
+
+    seen: tf.Tensor | None
+    bias: tf.Tensor | None
+    positions: RelativePositions | None
+
+
+def relative_shift(scores: tf.Tensor) -> tf.Tensor:
+    """Turn scores by offset into scores by key.
+
+    Args:
+        scores: [..., length, 2 * length]; in row i, column c is of key c + i - length.
+
+    Returns:
+        [..., length, length], row i with the keys 0 to length - 1.
+
+    Example:
+        >>> relative_shift(tf.constant([[-2, -1, 0, 1], [-1, 0, 1, 2]])).numpy().tolist()
+        [[0, 1], [0, 1]]
+    """
+    # Key 0 of row i stands at i * (2 * length - 1) + length: shorter rows bring it to the front.
+    shape = tf.shape(scores)
+    length = shape[-2]
+    rows = tf.reshape(scores, tf.concat([shape[:-2], [2 * length * length]], axis=0))
+    rows = tf.reshape(rows[..., length:], tf.concat([shape[:-2], [length, 2 * length - 1]], axis=0))
+    return rows[..., :length]
+
+
+class DisentangledAttention(MultiHeadAttention):
+    """Attention by content, and by content and relative position.
+
+    Args:
+        hidden_size: size of the states.
+        num_heads: number of heads.
+        terms: the scores beside content to content: "c2p", the query's content to the key's
+            position; "p2c", the query's position to the key's content.
+        relative: whether there are relative positions; without, ``terms`` change the scale alone.
+        share_projections: whether positions are projected as contents are, not by layers of
+            their own.
+        position_dropout: rate for the vectors of positions.
+        **kwargs: those of `MultiHeadAttention`.
+
+    Reference: ``DisentangledSelfAttention`` of DeBERTa v2.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        *,
+        terms: Sequence[str],
+        relative: bool,
+        share_projections: bool,
+        position_dropout: float,
+        stddev: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(hidden_size, num_heads, stddev=stddev, **kwargs)
+        self.has_c2p, self.has_p2c = "c2p" in terms, "p2c" in terms
+        # As many scores are added as there are terms, and content to content.
+        self.scale = (1 + self.has_c2p + self.has_p2c) ** -0.5
+        self.share_projections = share_projections
+        self.position_dropout = keras.layers.Dropout(position_dropout, dtype=self.dtype_policy)
+        self.position_key = self.position_query = None
+        options = {"stddev": stddev, "dtype": self.dtype_policy}
+        if relative and self.has_c2p and not share_projections:
+            self.position_key = Dense(hidden_size, hidden_size, name="position_key", **options)
+        if relative and self.has_p2c and not share_projections:
+            self.position_query = Dense(hidden_size, hidden_size, name="position_query", **options)
+
+    def call(  # type: ignore[override]
+        self,
+        hidden_states: tf.Tensor,
+        bias: DisentangledContext,
+        head_mask: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Attend from [batch, length, hidden_size] to itself.
+
+        Returns:
+            The mixed values [batch, length, hidden_size]; the weights [batch, heads, query, key].
+        """
+        query, key, value = self.split_heads(self.qkv(hidden_states), 3)
+        query *= self.scale
+        if bias.seen is not None:
+            # Padding sees all alike: its scores are constants, through which no gradient flows.
+            query *= tf.cast(bias.seen, query.dtype)[:, None, :, None]
+        added = bias.bias
+        for scores in self.position_scores(query, key, bias, training):
+            added = scores if added is None else added + scores
+        mixed, weights = self.attend(query, key, value, added, head_mask, training)
+        return self.out(mixed), weights
+
+    def position_scores(
+        self, query: tf.Tensor, key: tf.Tensor, context: DisentangledContext, training: bool
+    ) -> list[tf.Tensor]:
+        """Return the scores of each term, float32 [batch, heads, query, key].
+
+        ``query`` and ``key`` are [batch, heads, length, size], the former times ``scale`` and 0
+        where it is not seen.
+        """
+        positions = context.positions
+        if positions is None:
+            return []
+        vectors = self.position_dropout(positions.vectors, training=training)[None]
+        position_query, position_key = self.project_positions(vectors)
+        scores = []
+        if self.has_c2p:
+            keys = tf.gather(position_key, positions.ahead, axis=2)
+            c2p = tf.matmul(query * self.head_size**-0.5, keys, transpose_b=True)
+            scores.append(tf.cast(relative_shift(c2p), tf.float32))
+        if self.has_p2c:
+            queries = tf.gather(position_query, positions.behind, axis=2)
+            queries *= self.scale * self.head_size**-0.5
+            p2c = relative_shift(tf.matmul(key, queries, transpose_b=True))
+            p2c = tf.cast(tf.linalg.matrix_transpose(p2c), tf.float32)
+            if context.seen is not None:
+                p2c *= tf.cast(context.seen, tf.float32)[:, None, :, None]
+            scores.append(p2c)
+        return scores
+
+    def project_positions(self, vectors: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+        """Return queries and keys [1, heads, rows, size] of vectors [1, rows, hidden_size].
+
+        ``None`` is for what no term needs.
+        """
+        if self.share_projections:
+            query, key, _ = self.split_heads(self.qkv(vectors), 3)
+            return query, key
+        query = key = None
+        if self.position_query is not None:
+            (query,) = self.split_heads(self.position_query(vectors), 1)
+        if self.position_key is not None:
+            (key,) = self.split_heads(self.position_key(vectors), 1)
+        return query, key

@@ -1,0 +1,506 @@
+"""TFPreTrainedModel: what every model can do beside its forward pass.
+
+Calling it the ways that Transformers users know, training it with or without a Keras loss, reading
+and writing checkpoints, and export. The forward passes are in ``tfhf/models``.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections import UserDict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+from transformers import GenerationConfig, PretrainedConfig
+
+from tfhf.checkpoints import pretrained
+from tfhf.checkpoints.weight_table import WeightTable
+from tfhf.layers import Embedding
+from tfhf.layers.checks import require_sequence
+from tfhf.outputs import ModelOutput
+
+if TYPE_CHECKING:
+    import datasets
+
+logger = logging.getLogger(__name__)
+
+INTERNAL_LOSSES = (None, "auto", "auto_with_warning", "passthrough")
+FLAGS = ("output_attentions", "output_hidden_states", "training")
+
+
+class TFPreTrainedModel(keras.Model):
+    """Base of all models: a Keras model that takes a Transformers configuration.
+
+    Args:
+        config: the Transformers configuration of this architecture.
+        dtype: a Keras dtype policy or its name (``"mixed_bfloat16"``); default: the global policy.
+        name: the Keras name.
+
+    Raises:
+        TypeError: ``config`` is of another architecture.
+
+    Example:
+        >>> from transformers import BertConfig
+        >>> import tfhf
+        >>> model = tfhf.TFBertModel(BertConfig(num_hidden_layers=1))
+        >>> model(tf.constant([[101, 102]])).last_hidden_state.shape
+        TensorShape([1, 2, 768])
+    """
+
+    config_class: ClassVar[Any]
+    base_model_prefix: ClassVar[str]
+    weight_table: ClassVar[WeightTable]
+    main_input_name: ClassVar[str] = "input_ids"
+    #: Tensors that ``call`` takes, in the order of positional arguments.
+    input_names: ClassVar[tuple[str, ...]]
+    #: Labels that ``call`` takes, each with the output that is compared with it.
+    label_outputs: ClassVar[dict[str, str]] = {}
+    can_generate: ClassVar[bool] = False
+    framework: ClassVar[str] = "tf"
+
+    def __init__(
+        self, config: PretrainedConfig, *, dtype: Any = None, name: str | None = None
+    ) -> None:
+        if not isinstance(config, self.config_class):
+            raise TypeError(
+                f"config of {type(self).__name__} must be a {self.config_class.__name__}, "
+                f"but it is a {type(config).__name__}"
+            )
+        # Labels of a regression must not be rounded to the compute dtype: layers cast their inputs.
+        super().__init__(dtype=dtype, name=name, autocast=False)
+        self.config = config
+        self.name_or_path = getattr(config, "name_or_path", "")
+        self._internal_loss = True
+        if self.can_generate:
+            self.generation_config = GenerationConfig.from_model_config(config)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        keras.saving.register_keras_serializable("tfhf")(cls)
+
+    def build(self, input_shape: Any = None) -> None:
+        """Create all variables; sizes come from the configuration, so no input is needed."""
+        for layer in self.layers:
+            if not layer.built:
+                layer.build(None)
+        self.built = True
+
+    # Calling ------------------------------------------------------------------------------------
+
+    def __call__(
+        self, inputs: Any = None, *args: Any, return_dict: bool | None = None, **kwargs: Any
+    ) -> Any:
+        """Run the model on tensors, arrays or lists.
+
+        ``model(input_ids, attention_mask)``, ``model({"input_ids": …})``,
+        ``model([input_ids, …])``, ``model(tokens)`` and ``model(**tokens)`` all work; so do Keras's
+        symbolic tensors.
+
+        Returns:
+            A :class:`~tfhf.outputs.ModelOutput`, or a tuple with ``return_dict=False``.
+        """
+        outputs = super().__call__(**self._named_arguments(inputs, args, kwargs))
+        if return_dict is None:
+            return_dict = getattr(self.config, "return_dict", True)
+        return outputs if return_dict else outputs.to_tuple()
+
+    def _named_arguments(
+        self, inputs: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        accepted = (*self.input_names, *self.label_outputs, *FLAGS)
+        unknown = [name for name in kwargs if name not in accepted]
+        if unknown:
+            raise TypeError(f"{type(self).__name__} takes no argument {unknown[0]!r}")
+        if isinstance(inputs, Mapping | UserDict):
+            ignored = [name for name in inputs if name not in accepted]
+            if ignored:
+                logger.warning("%s ignores the inputs %s", type(self).__name__, ignored)
+            named = {name: inputs[name] for name in inputs if name in accepted}
+            positional = args
+        elif isinstance(inputs, list | tuple) and any(_is_tensor(item) for item in inputs):
+            named = dict(zip(self.input_names, inputs))
+            positional = (*inputs[len(self.input_names) :], *args)
+        else:
+            named = dict(zip(self.input_names, (inputs, *args)))
+            positional = args[len(self.input_names) - 1 :]
+        if positional:
+            raise TypeError(
+                f"{type(self).__name__} takes at most {len(self.input_names)} inputs by position, "
+                "in a list, or by name in one dict"
+            )
+        twice = [name for name in kwargs if name not in FLAGS and named.get(name) is not None]
+        if twice:
+            raise TypeError(f"{type(self).__name__} got {twice[0]!r} twice")
+        named |= kwargs
+        return {
+            name: value if name in FLAGS or _is_tensor(value) else tf.convert_to_tensor(value)
+            for name, value in named.items()
+            if value is not None
+        }
+
+    def token_vectors(
+        self, input_ids: tf.Tensor | None, inputs_embeds: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Return the token vectors [batch, length, size] of either input, after checking it.
+
+        Raises:
+            ValueError: neither or both inputs, or one that cannot be right: see `layers.checks`.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            given = "neither" if input_ids is None else "both"
+            raise ValueError(f"give exactly one of input_ids and inputs_embeds, not {given}")
+        embeddings = self.get_input_embeddings()
+        limit = self.max_length
+        if inputs_embeds is None:
+            return embeddings(require_sequence(input_ids, "input_ids", max_length=limit))
+        vectors = require_sequence(
+            inputs_embeds, "inputs_embeds", vector_size=embeddings.output_dim, max_length=limit
+        )
+        return tf.cast(vectors, self.compute_dtype)
+
+    # Training -----------------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = "auto",
+        *,
+        jit_compile: Any = False,
+        **kwargs: Any,
+    ) -> None:
+        """Configure training, as ``keras.Model.compile``.
+
+        Args:
+            optimizer: a Keras optimizer, or its name.
+            loss: a Keras loss; left out, the model's own loss is trained, from labels in the
+                features or beside them.
+            jit_compile: compile steps with XLA. Keras's "auto" compiles anew for every padded
+                length; docs/performance.md has the figures behind ``False``.
+            **kwargs: the other arguments of ``keras.Model.compile``. A list of ``metrics`` is for
+                each of several outputs.
+        """
+        several_outputs = len(set(self.label_outputs.values())) > 1
+        if several_outputs and isinstance(kwargs.get("metrics"), list | tuple):
+            metrics = list(kwargs["metrics"])
+            kwargs["metrics"] = {name: metrics for name in self.label_outputs}
+        self._internal_loss = loss is None or (isinstance(loss, str) and loss in INTERNAL_LOSSES)
+        super().compile(
+            optimizer=optimizer,
+            loss=None if self._internal_loss else loss,
+            jit_compile=jit_compile,
+            **kwargs,
+        )
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile again as before ``model.save``; ``load_model`` calls it."""
+        import tfhf.training  # noqa: F401, registers the optimizers that a file may name
+
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Train as ``keras.Model.fit``; a ``BatchEncoding`` is taken as a dictionary."""
+        if isinstance(x, tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # a dataset shuffles itself; Keras warns of True
+        return super().fit(_as_dict(x), *args, **kwargs)
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate as ``keras.Model.evaluate``."""
+        return super().evaluate(_as_dict(x), *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Predict as ``keras.Model.predict``; the output type holds NumPy arrays."""
+        return super().predict(_as_dict(x), *args, **kwargs)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One step of ``fit``."""
+        # Keras learns that data has ended by asking for more, within this graph: what does not
+        # depend on a batch (the step count, the decay of weights) must wait for there to be one.
+        # XLA waits for all its inputs anyway, and could not lift the first step's variables.
+        if self.jit_compile:
+            return super().train_step(self._arrange(data))
+        tensors = tf.nest.flatten(data, expand_composites=True)
+        with tf.control_dependencies([tensor for tensor in tensors if tensor is not None]):
+            return super().train_step(self._arrange(data))
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """One step of ``evaluate``."""
+        return super().test_step(self._arrange(data))
+
+    def predict_step(self, data: Any) -> ModelOutput:
+        """One step of ``predict``; labels are left out."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self(self._features(x)[0], training=False)
+
+    def _features(self, x: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the inputs and the labels of one batch of features, by name."""
+        named = self._named_arguments(x, (), {})
+        labels = {name: named.pop(name) for name in self.label_outputs if name in named}
+        return named, labels
+
+    def _arrange(self, data: Any) -> tuple[Any, Any, Any]:
+        """Put labels where the loss looks for them, wherever the dataset has them."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        features, labels = self._features(x)
+        if isinstance(y, Mapping):
+            labels |= {name: y[name] for name in y if name in self.label_outputs}
+        elif y is not None and self._internal_loss:
+            labels[next(iter(self.label_outputs), "")] = y
+        if self._internal_loss:
+            if not self.label_outputs:
+                raise ValueError(f"{type(self).__name__} has no loss of its own: compile(loss=…)")
+            if not labels:
+                raise ValueError(
+                    f"Could not find label column(s) in the input: {type(self).__name__} needs "
+                    f"{list(self.label_outputs)} among {sorted(features)} or as y"
+                )
+            if sample_weight is not None:
+                raise ValueError(
+                    "sample_weight and class_weight need a Keras loss: compile(loss="
+                    "keras.losses.SparseCategoricalCrossentropy(from_logits=True))"
+                )
+            features |= labels
+        if y is None or isinstance(y, Mapping):
+            y = next(iter(labels.values())) if len(labels) == 1 else labels or y
+        return features, y, sample_weight
+
+    def _compared(self, y: Any, y_pred: Any) -> Any:
+        """Return that part of the outputs which losses and metrics compare with ``y``."""
+        if not isinstance(y_pred, ModelOutput):
+            return y_pred
+        if isinstance(y, Mapping):
+            return {name: y_pred[self.label_outputs.get(name, str(name))] for name in y}
+        return y_pred[next(iter(self.label_outputs.values()), 0)]
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """Return the model's own loss, or that of ``compile(loss=…)``."""
+        if self._internal_loss:
+            if y_pred.loss is None:
+                raise ValueError(f"{type(self).__name__} needs all of {list(self.label_outputs)}")
+            return y_pred.loss
+        return super().compute_loss(x, y, self._compared(y, y_pred), sample_weight, training)
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Update the metrics of ``compile(metrics=…)`` with the output that fits the labels."""
+        return super().compute_metrics(x, y, self._compared(y, y_pred), sample_weight)
+
+    def prepare_tf_dataset(
+        self, dataset: datasets.Dataset, *args: Any, **kwargs: Any
+    ) -> tf.data.Dataset:
+        """Make batches for ``fit`` from a ``datasets.Dataset``.
+
+        Arguments are those of :func:`tfhf.data.prepare_tf_dataset`: ``batch_size``, ``shuffle``,
+        ``tokenizer``, ``collate_fn``, ``drop_remainder``, ….
+        """
+        from tfhf.data import prepare_tf_dataset
+
+        return prepare_tf_dataset(self, dataset, *args, **kwargs)
+
+    # Checkpoints --------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Load a model from a folder or a Hub id.
+
+        Reads ``model.safetensors``, ``pytorch_model.bin`` and ``tf_model.h5``, in shards too.
+
+        Args:
+            pretrained_model_name_or_path: a folder with ``config.json`` and weights, or a Hub id.
+            *args: none are taken; there for the old signature.
+            **kwargs: ``config``, ``revision``, ``token``, ``cache_dir``, ``local_files_only``,
+                ``force_download``, ``subfolder``: where from; ``dtype``: a Keras policy, a float
+                type, or "auto" for the one of the file; ``ignore_mismatched_sizes``: start anew
+                what has another shape; ``output_loading_info``: return (model, info) with
+                ``missing_keys``, ``unexpected_keys`` and ``mismatched_keys``; all others
+                (``num_labels``, ``id2label``, …) change the configuration.
+
+        Raises:
+            OSError: no configuration or no weights there.
+            ValueError: shapes differ, or an argument is not supported.
+            CorruptCheckpointError, UnsafeCheckpointError: a damaged or a dangerous file.
+
+        Example:
+            >>> import tfhf
+            >>> model = tfhf.TFBertForSequenceClassification.from_pretrained(
+            ...     "bert-base-cased", num_labels=3)  # doctest: +SKIP
+        """
+        if args:
+            raise ValueError(f"from_pretrained takes keyword arguments only, but got {args!r}")
+        return pretrained.from_pretrained(cls, pretrained_model_name_or_path, **kwargs)
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        *,
+        max_shard_size: int | str = "5GB",
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Write ``config.json`` and ``model.safetensors`` as PyTorch's classes read them.
+
+        The folder changes at once: killed at any moment, it holds the old checkpoint or the new.
+        Other files in it are kept.
+
+        Args:
+            save_directory: the folder; made if need be.
+            max_shard_size: bytes, or a text such as "5GB", above which weights go to several files.
+            push_to_hub: upload the folder as well; ``kwargs`` go to :meth:`push_to_hub`.
+            **kwargs: ``repo_id`` (default: the folder's name) and the arguments of `push_to_hub`.
+        """
+        pretrained.save_pretrained(self, save_directory, max_shard_size=max_shard_size)
+        if push_to_hub:
+            from tfhf.hub import push_folder
+
+            push_folder(save_directory, **kwargs)
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
+        """Save and upload the model; see :func:`tfhf.hub.push_model` for the arguments."""
+        from tfhf.hub import push_model
+
+        return push_model(self, repo_id, **kwargs)
+
+    def export(self, directory: str | os.PathLike, tokenizer: Any = None, **kwargs: Any) -> str:
+        """Write the next version of a SavedModel for TF Serving; with ``tokenizer`` it takes text.
+
+        See :func:`tfhf.serving.export_model` for the arguments and the signatures.
+        """
+        from tfhf.serving import export_model
+
+        return export_model(self, directory, tokenizer, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what ``model.save("x.keras")`` keeps of the model beside its weights."""
+        return {
+            "config": self.config.to_dict(),
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "name": self.name,
+            "trainable": [layer.trainable for layer in self._flatten_layers()],
+        }
+
+    @classmethod
+    def from_config(cls, config: PretrainedConfig | dict[str, Any], **kwargs: Any) -> Self:
+        """Make a model with random weights from a configuration (or from :meth:`get_config`)."""
+        if isinstance(config, PretrainedConfig):
+            return cls(config, **kwargs)
+        kept = dict(config)
+        trainable = kept.pop("trainable")
+        dtype = keras.saving.deserialize_keras_object(kept.pop("dtype"))
+        model = cls(cls.config_class.from_dict(kept.pop("config")), dtype=dtype, **kept)
+        for layer, layer_trainable in zip(model._flatten_layers(), trainable):
+            layer.trainable = layer_trainable
+        return model
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Do nothing: a model is built when it is made."""
+
+    def __dir__(self) -> list[str]:
+        # Keras saves every layer that dir() names; a body that names itself has no end.
+        return [name for name in super().__dir__() if name != "base_model"]
+
+    # Parts --------------------------------------------------------------------------------------
+
+    @property
+    def base_model(self) -> TFPreTrainedModel:
+        """The body without the head; a body is its own."""
+        return vars(self).get(self.base_model_prefix, self)
+
+    def get_input_embeddings(self) -> Embedding:
+        """Return the table of token embeddings."""
+        return self.base_model.embeddings.token
+
+    def resize_token_embeddings(self, new_num_tokens: int | None = None) -> Embedding:
+        """Have room for another number of tokens, in the head that scores them too.
+
+        New rows start with random values; compile the model again afterwards.
+
+        Args:
+            new_num_tokens: usually ``len(tokenizer)``; ``None`` changes nothing.
+
+        Returns:
+            The table of token embeddings.
+
+        Raises:
+            ValueError: ``new_num_tokens`` is less than 1.
+        """
+        embeddings = self.get_input_embeddings()
+        if new_num_tokens is None or new_num_tokens == embeddings.input_dim:
+            return embeddings
+        if new_num_tokens < 1:
+            raise ValueError(f"new_num_tokens must be at least 1, but it is {new_num_tokens}")
+        embeddings.resize(new_num_tokens)
+        if hasattr(self, "lm_head"):
+            self.lm_head.resize(new_num_tokens)
+        self.config.vocab_size = new_num_tokens
+        self.train_function = self.test_function = self.predict_function = None
+        return embeddings
+
+    @property
+    def input_signature(self) -> dict[str, tf.TensorSpec]:
+        """The token inputs that the model is served with: int32 [batch, length] each."""
+        names = ("input_ids", "attention_mask", "token_type_ids")
+        return {
+            name: tf.TensorSpec((None, None), tf.int32, name=name)
+            for name in names
+            if name in self.input_names
+        }
+
+    @property
+    def max_length(self) -> int | None:
+        """The number of tokens that the model has positions for; ``None``: any number."""
+        return getattr(self.config, "max_position_embeddings", None)
+
+    @property
+    def dummy_inputs(self) -> dict[str, tf.Tensor]:
+        """A small batch to try the model with."""
+        return {self.main_input_name: tf.constant([[1, 2, 3], [0, 0, 1]])}
+
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        """Return the number of parameters."""
+        weights = self.trainable_weights if only_trainable else self.weights
+        return sum(int(np.prod(weight.shape)) for weight in weights)
+
+    def output_flags(
+        self, output_attentions: bool | None, output_hidden_states: bool | None
+    ) -> dict[str, bool]:
+        """Return both flags, those left open as the configuration says."""
+        config = self.config
+        return {
+            "output_attentions": config.output_attentions
+            if output_attentions is None
+            else output_attentions,
+            "output_hidden_states": config.output_hidden_states
+            if output_hidden_states is None
+            else output_hidden_states,
+        }
+
+    def copy_config(self) -> PretrainedConfig:
+        """Return the configuration as saved: with this class's name and the weights' dtype."""
+        config = copy.deepcopy(self.config)
+        config.architectures = [type(self).__name__.removeprefix("TF")]
+        config.dtype = self.dtype_policy.variable_dtype
+        return config
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, tf.Tensor | tf.Variable | np.ndarray | keras.KerasTensor)
+
+
+def _as_dict(x: Any) -> Any:
+    return dict(x) if isinstance(x, UserDict) else x

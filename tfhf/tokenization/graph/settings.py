@@ -1,0 +1,81 @@
+"""What a tokenizer says about itself, wherever it says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
+
+Side = Literal["left", "right"]
+
+INPUT_NAMES = ("input_ids", "token_type_ids", "attention_mask")
+
+# Beyond this, Transformers takes `model_max_length` for "no limit".
+LARGEST_MAX_LENGTH = 10**20
+
+
+@dataclass(frozen=True)
+class TokenizerSettings:
+    """The settings of a tokenizer that matter once it has split a text into tokens.
+
+    Attributes:
+        input_names: which of `input_ids`, `token_type_ids` and `attention_mask` the model takes.
+        max_length: the most tokens that the model takes, if there is a limit.
+        truncation_side: where a row that is too long loses tokens.
+        padding_side: where a row gets padding.
+        pad_token_id: the `input_ids` of padding, if there is a padding token.
+        pad_token_type_id: the `token_type_ids` of padding.
+        split_special_tokens: whether special tokens in a text are text like any other.
+    """
+
+    input_names: tuple[str, ...]
+    max_length: int | None
+    truncation_side: Side
+    padding_side: Side
+    pad_token_id: int | None
+    pad_token_type_id: int
+    split_special_tokens: bool
+
+    @classmethod
+    def of_transformers(cls, tokenizer: PreTrainedTokenizerBase) -> TokenizerSettings:
+        """Read the settings of a tokenizer of Transformers."""
+        max_length = tokenizer.model_max_length
+        return cls(
+            input_names=tuple(name for name in INPUT_NAMES if name in tokenizer.model_input_names),
+            max_length=max_length if max_length <= LARGEST_MAX_LENGTH else None,
+            truncation_side=tokenizer.truncation_side,
+            padding_side=tokenizer.padding_side,
+            pad_token_id=tokenizer.pad_token_id,
+            pad_token_type_id=tokenizer.pad_token_type_id,
+            split_special_tokens=tokenizer.split_special_tokens,
+        )
+
+    @classmethod
+    def of_tokenizers(cls, tokenizer: Tokenizer) -> TokenizerSettings:
+        """Read the settings of a tokenizer of the `tokenizers` library.
+
+        Raises:
+            UnsupportedTokenizerError: if it truncates pairs in another way than `longest_first`.
+        """
+        truncation = tokenizer.truncation or {"max_length": None, "direction": "right"}
+        strategy = truncation.get("strategy", "longest_first")
+        if strategy != "longest_first":
+            raise UnsupportedTokenizerError("truncation", strategy, "longest_first")
+        padding = tokenizer.padding or {
+            "direction": "right",
+            "pad_id": tokenizer.token_to_id("[PAD]"),
+            "pad_type_id": 0,
+        }
+        return cls(
+            input_names=INPUT_NAMES,
+            max_length=truncation["max_length"],
+            truncation_side=truncation["direction"],
+            padding_side=padding["direction"],
+            pad_token_id=padding["pad_id"],
+            pad_token_type_id=padding["pad_type_id"],
+            split_special_tokens=tokenizer.encode_special_tokens,
+        )

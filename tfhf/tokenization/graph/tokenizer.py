@@ -1,0 +1,205 @@
+"""A tokenizer inside the TensorFlow graph."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import tensorflow as tf
+from tokenizers import AddedToken, Tokenizer, models
+from transformers import PreTrainedTokenizerBase
+
+from tfhf.tokenization.graph.added_tokens import AddedTokens
+from tfhf.tokenization.graph.assembly import InputAssembler, Padding, read_template
+from tfhf.tokenization.graph.characters import CharacterMap, CharacterRules
+from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
+from tfhf.tokenization.graph.normalization import normalizer_rules
+from tfhf.tokenization.graph.pre_tokenization import pre_tokenizer_replacements
+from tfhf.tokenization.graph.settings import TokenizerSettings
+from tfhf.tokenization.graph.wordpiece import WordPiece
+
+Texts: TypeAlias = "tf.Tensor | Sequence[str] | Sequence[bytes]"
+
+
+class GraphTokenizer(tf.Module):
+    """Tokenizes strings with TensorFlow ops, id for id as the tokenizer that it was made from.
+
+    It works in a `tf.data` pipeline and in a SavedModel, where there is no Python, and is fastest
+    inside a `tf.function` or `tf.data.Dataset.map`. A `tf.Module` that is saved must hold it as an
+    attribute, since it owns tables; Python that loads the SavedModel must `import tensorflow_text`,
+    which TensorFlow Serving has built in.
+
+    Attributes:
+        assembler: what makes model inputs of the tokens.
+
+    Example:
+        >>> from transformers import BertTokenizer
+        >>> tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "graph", "##s", "!"]
+        >>> tokenizer = BertTokenizer({token: token_id for token_id, token in enumerate(tokens)})
+        >>> graph_tokenizer = GraphTokenizer.from_tokenizer(tokenizer)
+        >>> inputs = graph_tokenizer(["Graphs!", ""])
+        >>> inputs["input_ids"].numpy().tolist()
+        [[2, 5, 6, 7, 3], [2, 3, 0, 0, 0]]
+        >>> list(inputs)
+        ['input_ids', 'token_type_ids', 'attention_mask']
+    """
+
+    def __init__(
+        self, backend: Tokenizer, assembler: InputAssembler, *, split_special_tokens: bool
+    ) -> None:
+        super().__init__()
+        self.assembler = assembler
+        spec = json.loads(backend.to_str())
+        words = pre_tokenizer_replacements(spec["pre_tokenizer"])
+        rules = normalizer_rules(spec["normalizer"])
+        as_written, normalized = {}, {}
+        for token_id, token in backend.get_added_tokens_decoder().items():
+            if token.normalized:
+                normalized[token_id] = _normalize(token, backend)
+            else:
+                as_written[token_id] = token
+        self._added_tokens = AddedTokens(as_written, split_special_tokens=split_special_tokens)
+        self._normalized_tokens = AddedTokens(normalized, split_special_tokens=split_special_tokens)
+        # With nothing to find in between, normalization and pre-tokenization are one step.
+        self._normalizer = CharacterMap(rules) if normalized else None
+        self._model = WordPiece(
+            spec["model"], CharacterRules.of(words) if normalized else rules.then(words)
+        )
+
+    @classmethod
+    def from_tokenizer(
+        cls,
+        tokenizer: PreTrainedTokenizerBase | Tokenizer,
+        *,
+        padding: Padding = "longest",
+        truncation: bool = True,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+    ) -> GraphTokenizer:
+        """Compile a tokenizer with a WordPiece model, such as that of BERT or DistilBERT.
+
+        The special tokens, the sides of padding and truncation, the padding token and the names of
+        the model inputs are those of the tokenizer.
+
+        Args:
+            tokenizer: a fast tokenizer of Transformers, or one of the `tokenizers` library.
+            padding: to the longest row of a batch, to `max_length`, or none: rows are ragged then.
+            truncation: whether to cut rows down to `max_length`; of pairs, the longer text first.
+            max_length: the tokens of a row, special ones included. By default the tokenizer's
+                `model_max_length`, or for one of `tokenizers` that of its truncation, if any.
+            pad_to_multiple_of: what the length of padded rows shall be a multiple of.
+
+        Raises:
+            UnsupportedTokenizerError: if a part of the tokenizer cannot be reproduced exactly.
+            ValueError: if an option has a value that it cannot have.
+        """
+        backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+        if not isinstance(backend, Tokenizer):
+            raise UnsupportedTokenizerError(
+                "implementation",
+                type(tokenizer).__name__,
+                "a fast tokenizer of Transformers or a tokenizers.Tokenizer",
+            )
+        if not isinstance(backend.model, models.WordPiece):
+            raise UnsupportedTokenizerError("model", type(backend.model).__name__, "WordPiece")
+        if backend is tokenizer:
+            settings = TokenizerSettings.of_tokenizers(tokenizer)
+        else:
+            settings = TokenizerSettings.of_transformers(tokenizer)
+        assembler = InputAssembler(
+            settings,
+            single=read_template(backend.post_processor, 1),
+            pair=read_template(backend.post_processor, 2),
+            padding=padding,
+            truncation=truncation,
+            max_length=settings.max_length if max_length is None else max_length,
+            pad_to_multiple_of=pad_to_multiple_of,
+        )
+        return cls(backend, assembler, split_special_tokens=settings.split_special_tokens)
+
+    def __call__(
+        self, text: Texts, text_pair: Texts | None = None
+    ) -> dict[str, tf.Tensor | tf.RaggedTensor]:
+        """Tokenize a batch of texts, or of pairs, into model inputs.
+
+        Args:
+            text: a vector of n strings in UTF-8. What is none is replaced by U+FFFD, as
+                `bytes.decode(errors="replace")` does.
+            text_pair: n more, to be the second texts of pairs.
+
+        Returns:
+            Those of `input_ids`, `token_type_ids` and `attention_mask` that the model takes: int32
+            tensors [n, tokens], ragged without padding.
+
+        Raises:
+            ValueError: if an argument is no vector of strings, or `max_length` has no room for the
+                special tokens.
+            tf.errors.InvalidArgumentError: if `text` and `text_pair` differ in their length.
+        """
+        texts = _vectors(text, text_pair)
+        with tf.device("CPU:0"):  # there are no string ops elsewhere, and the rest is little work
+            inputs = self.assembler(self._tokenize(texts))
+        if self.assembler.padding:
+            for tensor in inputs.values():  # the ops lose a static batch size, which TPUs need
+                tensor.set_shape([texts[0].shape[0], None])
+        return inputs
+
+    def tokenize(self, text: Texts, text_pair: Texts | None = None) -> list[tf.RaggedTensor]:
+        """Tokenize texts, or pairs, into int32 ids [n, (tokens)] without special tokens around.
+
+        Returns:
+            The ids of `text` and, if given, those of `text_pair`.
+        """
+        with tf.device("CPU:0"):
+            return self._tokenize(_vectors(text, text_pair))
+
+    def _tokenize(self, texts: list[tf.Tensor]) -> list[tf.RaggedTensor]:
+        joined = tf.concat(texts, axis=0)
+        joined = tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="replace")
+        ids = self._added_tokens(joined, self._tokenize_between)
+        num_rows = tf.size(texts[0])
+        return [ids[i * num_rows : (i + 1) * num_rows] for i in range(len(texts))]
+
+    def _tokenize_between(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """Tokenize what stands between the added tokens that are found in the text as written."""
+        if self._normalizer is None:
+            return self._model(text)
+        return self._normalized_tokens(self._normalizer(text), self._model)
+
+
+def _normalize(token: AddedToken, backend: Tokenizer) -> AddedToken:
+    """Give an added token the content that it has in normalized text."""
+    if backend.normalizer is None:
+        return token
+    return AddedToken(
+        backend.normalizer.normalize_str(token.content),
+        single_word=token.single_word,
+        lstrip=token.lstrip,
+        rstrip=token.rstrip,
+        special=token.special,
+    )
+
+
+def _vectors(text: Texts, text_pair: Texts | None) -> list[tf.Tensor]:
+    """Check that the arguments are vectors of strings, of the same length."""
+    texts = [_vector("text", text)]
+    if text_pair is not None:
+        texts.append(_vector("text_pair", text_pair))
+        message = "text and text_pair: expected the same number of strings"
+        tf.debugging.assert_equal(tf.size(texts[0]), tf.size(texts[1]), message)
+    return texts
+
+
+def _vector(name: str, text: Texts) -> tf.Tensor:
+    """Check that an argument is a vector of strings."""
+    try:
+        strings = tf.convert_to_tensor(text, tf.string)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name}: expected a vector of strings, got {reprlib.repr(text)}"
+        ) from error
+    if strings.shape.rank not in (None, 1):
+        raise ValueError(f"{name}: expected a vector of strings, got shape {strings.shape}")
+    return tf.ensure_shape(strings, [None])

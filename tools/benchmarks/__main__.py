@@ -1,0 +1,112 @@
+"""The command line of tools/benchmark."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.contest import run_rows
+from benchmarks.environments import CACHE, environments
+from benchmarks.report import best_products, limits, table, write_report
+from benchmarks.rows import AREAS, LATER, Setting
+
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve")
+
+
+def main() -> None:
+    options = parse_options()
+    if options.report:
+        document, file = options.report
+        write_report(Path(document), json.loads(Path(file).read_text()))
+        return
+    results = measure(options)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+    if not any(r["median"] for row in results["rows"] for r in row["contestants"].values()):
+        sys.exit("Nothing was measured.")
+
+
+def measure(options: argparse.Namespace) -> dict:
+    """Run what was asked for, printing each table as soon as it is there."""
+    start = time.monotonic()
+    areas = options.only or [*AREAS, *LATER]
+    CACHE.mkdir(parents=True, exist_ok=True)
+    print(f"Measuring {', '.join(areas)}, on {options.threads} threads. Kept in {CACHE}.")
+    prepared = environments(peers=options.peers)
+    results = {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
+        "threads": options.threads,
+        "small": options.small,
+        "rows": [],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        setting = Setting(peers=options.peers, small=options.small, folder=Path(folder))
+        for area in areas:
+            print(f"\n### {area}", flush=True)
+            if area in LATER:
+                print(f"\nNothing to measure yet: it {LATER[area]}.")
+                continue
+            rows = AREAS[area](setting)
+            for result in run_rows(rows, prepared, threads=options.threads, rounds=options.rounds):
+                results["rows"].append(result)
+                print(f"\n{table(result, best_products(results['rows']))}", flush=True)
+            if area == "limits":
+                print(f"\n{limits(results['rows'])}")
+    print(f"\nTook {(time.monotonic() - start) / 60:.1f} minutes.")
+    return results
+
+
+def machine() -> dict:
+    """Return what the figures depend on."""
+    processor, flags = platform.machine(), set()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            processor = value.strip()
+        if name.strip() in ("flags", "Features"):
+            flags = set(value.split())
+    return {
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "memory_gb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "instructions": [name for name in INSTRUCTIONS if name in flags],
+    }
+
+
+def parse_options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="benchmark",
+        description="Measure tfhf, its peers and the machine's limits, in turns.",
+    )
+    add = parser.add_argument
+    add(
+        "--only",
+        action="append",
+        choices=[*AREAS, *LATER],
+        metavar="NAME",
+        help=f"measure this area only; can be repeated: {', '.join([*AREAS, *LATER])}",
+    )
+    add("--peers", action="store_true", help="install the peers and let them take part")
+    add("--json", type=Path, metavar="FILE", help="write the results there too")
+    add("--small", action="store_true", help="tiny models: shows that it works, measures nothing")
+    add("--rounds", type=int, default=3, help="turns of each contestant, at least (default: 3)")
+    add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores")
+    add(
+        "--report",
+        nargs=2,
+        metavar=("DOCUMENT", "FILE"),
+        help="measure nothing; write the results of a --json FILE between the document's markers",
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""What all contestants are given: checkpoints with random weights, batches, tables of rows.
+
+    python -m benchmarks.material FOLDER CONFIGURATION
+
+writes one checkpoint; TensorFlow stays out of the process that keeps the time.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.environments import CACHE
+
+FIRST_ID = 5  # smaller ids are special tokens
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+MODELS = {
+    "DistilBERT-base": {"model_type": "distilbert"},
+    "BERT-base": {"model_type": "bert"},
+    "BERT-tiny": {
+        "model_type": "bert",
+        "num_hidden_layers": 2,
+        "hidden_size": 128,
+        "num_attention_heads": 2,
+        "intermediate_size": 512,
+    },
+    "long BERT": {
+        "model_type": "bert",
+        "num_hidden_layers": 2,
+        "hidden_size": 256,
+        "num_attention_heads": 4,
+        "intermediate_size": 1024,
+        "max_position_embeddings": 4096,
+    },
+}
+SMALL_BERT = {
+    "model_type": "bert",
+    "vocab_size": 100,
+    "num_hidden_layers": 1,
+    "hidden_size": 32,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 256,
+}
+SMALL_MODELS = {
+    "DistilBERT-base": {
+        "model_type": "distilbert",
+        "vocab_size": 100,
+        "n_layers": 1,
+        "dim": 32,
+        "n_heads": 2,
+        "hidden_dim": 64,
+    },
+    "BERT-base": SMALL_BERT,
+    "BERT-tiny": SMALL_BERT,
+    "long BERT": SMALL_BERT,
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint on disk, and its sizes."""
+
+    folder: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+
+    def matrix_flop(self, batch: int, length: int, *, training: bool) -> float:
+        """Floating point operations of the matrix products of one step, all positions counted.
+
+        A layer has the products of query, key, value and output, of the two feed-forward layers,
+        of the scores and of the mixing. Gradients take twice as many again.
+        """
+        size = self.hidden_size
+        dense = 4 * size * size + 2 * size * self.intermediate_size
+        attention = 2 * length * size
+        forward = 2 * batch * length * self.layers * (dense + attention)
+        return forward * (3 if training else 1)
+
+    @property
+    def parameters(self) -> int:
+        """Number of float32 in the file, its header of a few kB counted along."""
+        return Path(self.folder, "model.safetensors").stat().st_size // 4
+
+
+def model(name: str, *, small: bool) -> Model:
+    """Return the model; its checkpoint is written if it is not in the cache yet."""
+    settings = (SMALL_MODELS if small else MODELS)[name]
+    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
+    folder = CACHE / "checkpoints" / f"{name.lower().replace(' ', '-')}-{key}"
+    if not folder.exists():
+        command = [sys.executable, "-m", "benchmarks.material", folder, json.dumps(settings)]
+        subprocess.run(command, check=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
+    config = json.loads((folder / "config.json").read_text())
+    get = lambda *names: next(config[name] for name in names if name in config)  # noqa: E731
+    return Model(
+        folder=str(folder),
+        vocab_size=config["vocab_size"],
+        # DistilBERT's hidden_dim is what others call intermediate_size.
+        hidden_size=get("dim", "hidden_size"),
+        intermediate_size=get("hidden_dim", "intermediate_size"),
+        layers=get("n_layers", "num_hidden_layers"),
+    )
+
+
+def _write_checkpoint(folder: Path, settings: dict) -> None:
+    from tensorflow import random
+    from transformers import AutoConfig
+
+    import tfhf
+
+    config = AutoConfig.for_model(**settings)
+    model = tfhf.TFAutoModelForSequenceClassification.from_config(config)
+    for i, variable in enumerate(model.weights):
+        if len(variable.shape) == 1:  # biases and norms: one in the wrong place must show
+            variable.assign_add(random.stateless_normal(variable.shape, [i, 0], stddev=0.02))
+    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
+    model.save_pretrained(unfinished)
+    words = [f"word{i}" for i in range(FIRST_ID, config.vocab_size)]
+    (unfinished / "vocab.txt").write_text("\n".join((*SPECIAL_TOKENS, *words)) + "\n")
+    tokenizer = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
+    (unfinished / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    unfinished.replace(folder)
+
+
+def mrpc_lengths(rows: int, seed: int = 0) -> np.ndarray:
+    """Lengths like those of MRPC's sentence pairs in WordPieces of bert-base-uncased.
+
+    Log-normal with mean 53 and standard deviation 14, clipped to 12 and 128. (The corpus itself
+    cannot be had through a package registry.)
+    """
+    sigma = 0.27
+    drawn = np.random.default_rng(seed).lognormal(np.log(53) - sigma**2 / 2, sigma, rows)
+    return np.clip(np.round(drawn), 12, 128).astype(np.int64)
+
+
+def write_batches(path: Path, vocab_size: int, batches: dict[str, list[np.ndarray]]) -> str:
+    """Write padded batches for rows of the given lengths: a list of batches under each name.
+
+    The file holds ``name|number|column`` for the columns input_ids, attention_mask, labels.
+    """
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for name, lengths_of_batches in batches.items():
+        for i, lengths in enumerate(lengths_of_batches):
+            mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
+            arrays[f"{name}|{i}|input_ids"] = rng.integers(FIRST_ID, vocab_size, mask.shape) * mask
+            arrays[f"{name}|{i}|attention_mask"] = mask
+            arrays[f"{name}|{i}|labels"] = rng.integers(0, 2, len(lengths))
+    np.savez(path, **arrays)
+    return str(path)
+
+
+def write_table(path: Path, vocab_size: int, lengths: np.ndarray) -> str:
+    """Write tokenized rows before they are batched: values end to end, lengths, labels."""
+    rng = np.random.default_rng(0)
+    np.savez(
+        path,
+        input_ids=rng.integers(FIRST_ID, vocab_size, lengths.sum()).astype(np.int32),
+        lengths=lengths,
+        labels=rng.integers(0, 2, len(lengths)),
+    )
+    return str(path)
+
+
+if __name__ == "__main__":
+    _write_checkpoint(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -1,0 +1,88 @@
+"""tfhf, and TensorFlow's matrix products."""
+
+from functools import partial
+
+import numpy as np
+import tensorflow as tf
+
+import tfhf
+from benchmarks.workers import keras_work
+from benchmarks.workers.protocol import serve
+from benchmarks.workers.shared_work import Import, Input, Load
+
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+class Library:
+    """tfhf as its README tells to use it."""
+
+    def __init__(self) -> None:
+        self.paths = {
+            "grouped by length": partial(self._prepared, shuffle=True),
+            "shuffled": partial(self._prepared, shuffle=True, group_by_length=False),
+            "in order": partial(self._prepared, shuffle=False),
+            "collator": partial(self._prepared, shuffle=True, by_collator=True),
+            "to_tf_dataset": self._to_tf_dataset,
+        }
+
+    def load(self, folder, precision):
+        return tfhf.TFAutoModelForSequenceClassification.from_pretrained(
+            folder, dtype=POLICIES[precision]
+        )
+
+    def optimizer(self):
+        steps = 1_000_000  # the decay of the learning rate is not to be noticed
+        return tfhf.create_optimizer(5e-5, steps, 0, weight_decay_rate=0.01)[0]
+
+    def apply(self, optimizer, gradients, variables):
+        optimizer.apply(gradients, variables)
+
+    def compile(self, model, xla):
+        model.compile(self.optimizer(), jit_compile=xla)
+
+    def features(self, ids, mask):
+        return {"input_ids": ids, "attention_mask": mask}
+
+    def logits(self, outputs):
+        return outputs.logits
+
+    def pipeline(self, model, folder, rows, batch_size):
+        tokenizer = tfhf.AutoTokenizer.from_pretrained(folder)
+        return model.prepare_tf_dataset(rows, batch_size=batch_size, tokenizer=tokenizer)
+
+    def _prepared(self, folder, rows, batch_size, by_collator=False, **options):
+        tokenizer = tfhf.AutoTokenizer.from_pretrained(folder)
+        model = self.load(folder, "float32")
+        collator = tfhf.DataCollatorWithPadding(tokenizer, return_tensors="np")
+        data = model.prepare_tf_dataset(
+            rows,
+            batch_size=batch_size,
+            tokenizer=tokenizer,
+            drop_remainder=False,
+            # Any function that prepare_tf_dataset does not know is called row by row, in Python.
+            collate_fn=(lambda features: collator(features)) if by_collator else None,
+            **options,
+        )
+        return lambda: [features["attention_mask"] for features, _ in data]
+
+    def _to_tf_dataset(self, folder, rows, batch_size):
+        tokenizer = tfhf.AutoTokenizer.from_pretrained(folder)
+        data = rows.to_tf_dataset(
+            batch_size=batch_size,
+            shuffle=True,
+            collate_fn=tfhf.DataCollatorWithPadding(tokenizer, return_tensors="np"),
+        )
+        return lambda: [features["attention_mask"] for features in data]
+
+
+library = Library()
+KINDS = keras_work.kinds(library) | {
+    "import": Import,
+    "input": partial(Input, library),
+    "load": partial(Load, library),
+    "matrix product": keras_work.MatrixProduct,
+}
+
+if __name__ == "__main__":
+    tf.constant(np.zeros(1))  # TensorFlow's own start belongs to no work
+    serve(KINDS)
