@@ -296,15 +296,15 @@ def test_mixed_precision(tmp_path, program, config, dtype, precision):
 class CompiledPooling(tfhf.TFBertForSequenceClassification):
     """Runs a part of itself under XLA."""
 
-    def pooled(self, body):
-        return tf.function(lambda x: tf.sin(x) + 1, jit_compile=True)(super().pooled(body))
+    def pooled(self, body, inputs):
+        return tf.function(lambda x: tf.sin(x) + 1, jit_compile=True)(super().pooled(body, inputs))
 
 
 class PythonPooling(tfhf.TFBertForSequenceClassification):
     """Runs a part of itself in Python."""
 
-    def pooled(self, body):
-        pooled = super().pooled(body)
+    def pooled(self, body, inputs):
+        pooled = super().pooled(body, inputs)
         return tf.ensure_shape(tf.numpy_function(np.sin, [pooled], tf.float32), pooled.shape)
 
 
