@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfhf.layers import (
     DisentangledAttention,
     DisentangledContext,
-    RelativePositions,
+    RelativePositionTable,
     attention_bias,
 )
 from tfhf.layers.disentangled import relative_shift
@@ -43,11 +43,10 @@ def make_attention(**options):
 
 
 def make_context(mask=None):
-    """Return random vectors of positions, and rows for offsets that are cut at ±SPAN."""
-    vectors = np.random.default_rng(2).normal(size=(2 * SPAN, HEADS * SIZE)).astype(np.float32)
-    offsets = LENGTH - np.arange(2 * LENGTH)
-    rows = [np.clip(sign * offsets + SPAN, 0, 2 * SPAN - 1) for sign in (1, -1)]
-    positions = RelativePositions(tf.constant(vectors), *map(tf.constant, rows))
+    """Return random vectors for offsets that are cut at ±SPAN, and a mask."""
+    table = RelativePositionTable(HEADS * SIZE, max_distance=SPAN, stddev=1.0)
+    table.build()
+    positions = table(tf.constant(LENGTH))
     if mask is None:
         return DisentangledContext(None, None, positions)
     seen = tf.cast(mask, tf.bool)

@@ -7,6 +7,7 @@ from tfhf.layers.disentangled import (
     DisentangledAttention,
     DisentangledContext,
     RelativePositions,
+    RelativePositionTable,
 )
 from tfhf.layers.initializers import Normal, loading_weights
 from tfhf.layers.positions import relative_position_buckets, signed_position_buckets
@@ -32,6 +33,7 @@ __all__ = [
     "MultiHeadAttention",
     "Normal",
     "PreNormLayer",
+    "RelativePositionTable",
     "RelativePositions",
     "Rotation",
     "SlidingWindowAttention",

@@ -14,7 +14,8 @@ import keras
 import tensorflow as tf
 
 from tfhf.layers.attention import MultiHeadAttention
-from tfhf.layers.core import Dense
+from tfhf.layers.core import Dense, Embedding
+from tfhf.layers.positions import signed_position_buckets
 
 
 class RelativePositions(NamedTuple):
@@ -44,6 +45,39 @@ class DisentangledContext(NamedTuple):
     seen: tf.Tensor | None
     bias: tf.Tensor | None
     positions: RelativePositions | None
+
+
+class RelativePositionTable(Embedding):
+    """A vector for each relative position; those that are too far apart share the last one.
+
+    Args:
+        hidden_size: size of the vectors.
+        max_distance: the largest distance that matters.
+        num_buckets: with a positive number, distances are put in so many buckets, to each side.
+        **kwargs: ``stddev`` and those of a Keras layer.
+    """
+
+    def __init__(
+        self, hidden_size: int, *, max_distance: int, num_buckets: int = -1, **kwargs: Any
+    ) -> None:
+        self.span = num_buckets if num_buckets > 0 else max_distance
+        super().__init__(2 * self.span, hidden_size, **kwargs)
+        self.max_distance = max_distance
+        self.num_buckets = num_buckets
+
+    def call(self, length: tf.Tensor) -> RelativePositions:
+        """Return the positions of ``length`` tokens, an int scalar, to each other."""
+        vectors = tf.cast(self.embeddings, self.compute_dtype)
+        offsets = length - tf.range(2 * length)
+        return RelativePositions(vectors, self.rows(offsets), self.rows(-offsets))
+
+    def rows(self, offsets: tf.Tensor) -> tf.Tensor:
+        """Return the rows of offsets (query - key)."""
+        if self.num_buckets > 0:
+            offsets = signed_position_buckets(
+                offsets, num_buckets=self.num_buckets, max_distance=self.max_distance
+            )
+        return tf.clip_by_value(offsets + self.span, 0, 2 * self.span - 1)
 
 
 def relative_shift(scores: tf.Tensor) -> tf.Tensor:

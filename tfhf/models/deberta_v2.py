@@ -22,12 +22,11 @@ from tfhf.layers import (
     DisentangledContext,
     LayerNorm,
     Normal,
-    RelativePositions,
+    RelativePositionTable,
     TransformerLayer,
     TransformerStack,
     attention_bias,
     get_tf_activation,
-    signed_position_buckets,
 )
 from tfhf.layers import Dense as DenseLayer
 from tfhf.layers import Embedding as EmbeddingLayer
@@ -203,16 +202,13 @@ class TFDebertaV2Encoder(TransformerStack):
         self, layers: list[TransformerLayer], config: DebertaV2Config, **kwargs: Any
     ) -> None:
         super().__init__(layers, **kwargs)
-        self.buckets = getattr(config, "position_buckets", -1)
-        self.max_distance = config.max_relative_positions
-        if self.max_distance < 1:
-            self.max_distance = config.max_position_embeddings
-        self.span = self.buckets if self.buckets > 0 else self.max_distance
         self.positions = self.position_norm = None
         if config.relative_attention:
-            self.positions = EmbeddingLayer(
-                2 * self.span,
+            distances = config.max_relative_positions
+            self.positions = RelativePositionTable(
                 config.hidden_size,
+                max_distance=distances if distances > 0 else config.max_position_embeddings,
+                num_buckets=getattr(config, "position_buckets", -1),
                 stddev=config.initializer_range,
                 name="positions",
                 dtype=self.dtype_policy,
@@ -225,31 +221,17 @@ class TFDebertaV2Encoder(TransformerStack):
                 dtype=self.dtype_policy,
             )
 
-    def rows(self, offsets: tf.Tensor) -> tf.Tensor:
-        """Return the rows of offsets (query - key) in the table of positions."""
-        if self.buckets > 0:
-            offsets = signed_position_buckets(
-                offsets, num_buckets=self.buckets, max_distance=self.max_distance
-            )
-        return tf.clip_by_value(offsets + self.span, 0, 2 * self.span - 1)
-
-    def relative_positions(self, length: tf.Tensor) -> RelativePositions | None:
-        """Return the vectors of all offsets between ``length`` tokens."""
-        if self.positions is None:
-            return None
-        vectors = tf.cast(self.positions.embeddings, self.compute_dtype)
-        if self.position_norm is not None:
-            vectors = self.position_norm(vectors)
-        offsets = length - tf.range(2 * length)
-        return RelativePositions(vectors, self.rows(offsets), self.rows(-offsets))
-
     def call(  # type: ignore[override]
         self, hidden_states: tf.Tensor, seen: tf.Tensor | None, **kwargs: Any
     ) -> StackOutput:
         """Run all layers on [batch, length, hidden_size]; ``seen`` is bool [batch, length]."""
         # Padding sees nothing, that is, all alike.
         bias = None if seen is None else attention_bias(seen[:, :, None] & seen[:, None, :])
-        positions = self.relative_positions(tf.shape(hidden_states)[1])
+        positions = None
+        if self.positions is not None:
+            positions = self.positions(tf.shape(hidden_states)[1])
+            if self.position_norm is not None:
+                positions = positions._replace(vectors=self.position_norm(positions.vectors))
         context = DisentangledContext(seen, bias, positions)
         return super().call(hidden_states, bias=context, **kwargs)
 
