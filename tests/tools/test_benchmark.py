@@ -1,0 +1,320 @@
+"""tools/benchmark: that it works. No test looks at how fast anything is."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from benchmarks import contest, environments, material, report  # noqa: E402
+from benchmarks.contest import Contestant, Row, run_rows  # noqa: E402
+from benchmarks.environments import Environment  # noqa: E402
+from benchmarks.workers.rows_on_disk import padding_share, read_batches, read_table  # noqa: E402
+
+# A worker whose work is to write down who did what, and to fail when told to.
+STUB = """
+import os, time
+import numpy as np
+from benchmarks.workers.protocol import Work, serve
+
+class Note(Work):
+    def __init__(self, log, name, output=1.0, fails="", shape=()):
+        if fails == "prepare":
+            raise ValueError("no such thing")
+        self.log, self.name, self.output, self.fails = log, name, output, fails
+        self.shape = shape
+
+    def outputs(self):
+        return {"logits": np.full(self.shape, self.output)}
+
+    def turn(self, steps, letter="x"):
+        if self.fails == "dies":
+            os._exit(3)
+        def act():
+            if self.fails == "run":
+                raise RuntimeError("out of luck")
+            with open(self.log, "a") as file:
+                file.write(f"{self.name} {letter} {steps}\\n")
+            print("noise on standard output")
+            time.sleep(0.001)
+            return lambda: {"padding": 0.25}
+        return act
+
+serve({"note": Note})
+"""
+
+
+@pytest.fixture
+def stub(tmp_path):
+    """Environments of which one has the stub and one could not be installed."""
+    (tmp_path / "stub_worker.py").write_text(STUB)
+    paths = {"PYTHONPATH": f"{tmp_path}:{ROOT / 'tools'}"}
+    return {
+        "stub": Environment("stub_worker", variables=paths),
+        "broken": Environment("stub_worker", error="pip could not install it"),
+    }
+
+
+def note(tmp_path, *contestants, **settings):
+    """A row for the stub; a contestant is (name, options)."""
+    return Row(
+        area="test",
+        name="note",
+        kind="note",
+        contestants=tuple(
+            Contestant(name, options.pop("environment", "stub"), {"name": name} | options)
+            for name, options in contestants
+        ),
+        work={"log": str(tmp_path / "log")},
+        **settings,
+    )
+
+
+def run(rows, environments, rounds=2):
+    return list(run_rows(rows, environments, threads=1, rounds=rounds))
+
+
+def test_contestants_take_turns_at_the_same_steps(tmp_path, stub):
+    row = note(
+        tmp_path, ("A", {}), ("B", {}), steps=2, turn={"letter": "q"}, tolerance=0.1, rounds=3
+    )
+    (result,) = run([row], stub, rounds=1)
+    lines = (tmp_path / "log").read_text().split("\n")[:-1]
+    assert lines[:2] == ["A q 1", "B q 1"]  # the first run, which is not timed
+    assert lines[2:] == ["A q 2", "B q 2"] * (len(lines) // 2 - 1)
+    assert len(lines) >= 2 + 2 * 3
+    for entry in result["contestants"].values():
+        assert entry["error"] is None
+        assert len(entry["seconds"]) == len(lines) // 2 - 1
+        assert entry["median"] >= 0.0005
+        assert entry["peak_mb"] > 1
+        assert entry["facts"] == {"padding": 0.25}
+        assert "numpy" in entry["versions"]
+
+
+def test_rows_with_the_same_work_share_their_processes(tmp_path, stub, monkeypatch):
+    started = []
+    init = contest.Worker.__init__
+
+    def counting(self, contestant, *args):
+        started.append(contestant.name)
+        init(self, contestant, *args)
+
+    monkeypatch.setattr(contest.Worker, "__init__", counting)
+    first, second = (note(tmp_path, ("A", {}), turn={"letter": letter}) for letter in "xy")
+    other = note(tmp_path, ("B", {}))
+    assert len(run([first, second, other], stub, rounds=1)) == 3
+    assert started == ["A", "B"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"output": 1.3}, r"differ by 0\.3 from those of A, more than 0\.1"),
+        ({"output": float("nan")}, "differ by nan"),
+        ({"shape": (2,)}, r"its outputs are \{'logits': \(2,\)\}, not \{'logits': \(\)\}"),
+        ({"fails": "prepare"}, "ValueError: no such thing"),
+        ({"fails": "run"}, "RuntimeError: out of luck"),
+        ({"fails": "dies"}, "ended with 3"),
+        ({"unknown": 1}, "TypeError: .*unknown"),
+        ({"environment": "broken"}, "pip could not install it"),
+    ],
+)
+def test_who_cannot_run_is_listed_and_the_others_run(tmp_path, stub, options, message):
+    row = note(tmp_path, ("A", {}), ("bad", options), ("C", {}), tolerance=0.1, steps=1)
+    (result,) = run([row], stub)
+    bad = result["contestants"]["bad"]
+    assert re.search(message, bad["error"])
+    assert bad["seconds"] == [] and bad["median"] is None and bad["ratio"] is None
+    for name in "AC":
+        assert result["contestants"][name]["error"] is None
+        assert len(result["contestants"][name]["seconds"]) >= 2
+    table = report.table(result, {})
+    assert f"- bad could not run: {bad['error']}" in table
+
+
+def test_who_does_not_answer_is_given_up(tmp_path, stub, monkeypatch):
+    monkeypatch.setattr(contest, "PATIENCE", 0)
+    (result,) = run([note(tmp_path, ("A", {}))], stub)
+    assert result["contestants"]["A"]["error"] == "no answer within 0 s"
+
+
+def test_ratios_are_of_rounds_and_median():
+    ratio = contest._ratio([1.0, 2.0, 4.0], [2.0, 2.0, 12.0])
+    assert ratio == {"min": 1.0, "median": 2.0, "max": 3.0}
+    assert contest._ratio([], [1.0]) is None
+    assert contest._median([3.0, 1.0, 2.0]) == 2.0
+
+
+def test_a_turn_is_as_long_as_the_fastest_needs_and_the_slowest_allows():
+    assert contest._steps([0.01, 0.02]) == 50  # half a second of the first
+    assert contest._steps([0.01, 1.0]) == 4  # four seconds of the second
+    assert contest._steps([30.0]) == 1
+
+
+def test_lengths_are_like_mrpc():
+    lengths = material.mrpc_lengths(20_000)
+    assert lengths.min() >= 12 and lengths.max() <= 128
+    assert 52.5 < lengths.mean() < 53.5
+    assert 13 < lengths.std() < 16
+
+
+def test_batches_are_read_as_written(tmp_path):
+    lengths = {"a": [np.array([3, 1]), np.array([2, 4])], "b": [np.array([5])]}
+    path = material.write_batches(tmp_path / "batches.npz", 100, lengths)
+    batches = read_batches(path)
+    assert {name: len(found) for name, found in batches.items()} == {"a": 2, "b": 1}
+    for name, found in batches.items():
+        for batch, expected in zip(found, lengths[name]):
+            ids, mask = batch["input_ids"], batch["attention_mask"]
+            assert ids.shape == mask.shape == (len(expected), expected.max())
+            assert mask.sum(axis=1).tolist() == expected.tolist()
+            assert ((ids >= material.FIRST_ID) == (mask == 1)).all()
+            assert (ids[mask == 0] == 0).all() and ids.max() < 100
+            assert set(batch["labels"]) <= {0, 1}
+    masks = [batch["attention_mask"] for batch in batches["a"]]
+    assert padding_share(masks) == pytest.approx(1 - 10 / 14)
+
+
+def test_a_table_is_read_as_written(tmp_path):
+    lengths = np.array([3, 1, 2])
+    rows = read_table(material.write_table(tmp_path / "table.npz", 100, lengths))
+    assert [len(ids) for ids in rows["input_ids"]] == [3, 1, 2]
+    assert rows["attention_mask"][0] == [1, 1, 1]
+    assert set(rows["label"]) <= {0, 1}
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", ["DistilBERT-base", "BERT-base"])
+def test_matrix_work_is_what_pytorch_counts(tmp_path, name):
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+    from transformers import AutoConfig, AutoModel
+
+    settings = material.SMALL_MODELS[name]
+    config = AutoConfig.for_model(**settings, attn_implementation="eager")
+    encoder = AutoModel.from_config(config)
+    model = material.Model("", 100, 32, 64, layers=1)
+    with FlopCounterMode(display=False) as counter:
+        output = encoder(torch.ones(3, 16, dtype=torch.long))
+        forward = counter.get_total_flops()
+        output[0].sum().backward()
+    pooler = 2 * 3 * 32 * 32 if name == "BERT-base" else 0
+    assert model.matrix_flop(3, 16, training=False) == forward - pooler
+    assert model.matrix_flop(3, 16, training=True) == counter.get_total_flops() - pooler
+
+
+def test_a_peer_that_pip_cannot_install_is_an_error_not_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(environments, "CACHE", tmp_path)
+    monkeypatch.setattr(environments, "PEERS", {"nobody": (("no-such-thing==1",), {})})
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    made = environments.environments(peers=True)
+    assert made["nobody"].error == f"pip could not install it: see {tmp_path / 'nobody.log'}"
+    assert "no-such-thing" in (tmp_path / "nobody.log").read_text()
+    assert set(environments.environments(peers=False)) == {"tfhf", "machine"}
+
+
+def results_of(*rows):
+    machine = {
+        "processor": "Abacus 3",
+        "memory_gb": 1.0,
+        "system": "Linux 6",
+        "instructions": ["avx2"],
+    }
+    return {"date": "2026-01-02", "machine": machine, "threads": 2, "rows": list(rows)}
+
+
+def row_result(area, name, seconds, amounts, **facts):
+    entry = {
+        "error": None,
+        "versions": {"numpy": "2.0"},
+        "difference": None,
+        "seconds": [seconds],
+        "median": seconds,
+        "ratio": {"min": 1.0, "median": 1.0, "max": 1.0},
+        "facts": facts,
+        "first_run_extra_mb": 1.0,
+        "peak_mb": 1234.0,
+    }
+    return {
+        "area": area,
+        "name": name,
+        "amounts": amounts,
+        "steps": 1,
+        "tolerance": None,
+        "contestants": {"tfhf": entry},
+    }
+
+
+def test_the_report_stands_between_its_markers_and_names_the_machine(tmp_path):
+    document = tmp_path / "performance.md"
+    document.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    product = "matrix product, float32, 1 x 2 x 3"
+    results = results_of(
+        row_result("limits", product, 0.5, {"GFLOP": 50.0}),
+        row_result("limits", "memory, copy", 0.5, {"GB": 10.0}),
+        row_result("fit", "fit X, float32", 0.02, {"GFLOP": 1.5, "examples": 8}),
+        row_result("input", "rows", 2.0, {"rows": 20_000}, padding=0.125),
+    )
+    report.write_report(document, results)
+    report.write_report(document, results)  # twice is as good as once
+    text = document.read_text()
+    assert text.startswith(f"before\n{report.BEGIN}") and text.endswith(f"{report.END}\nafter\n")
+    assert text.count(report.BEGIN) == 1 and "old" not in text
+    assert "Measured 2026-01-02 on Abacus 3, 2 threads" in text
+    assert "100 GFLOP/s in float32, 20.0 GB/s by copy" in text
+    assert "75 GFLOP/s (75% of the limit), 400 examples/s" in text
+    assert "| 20 ms" in text and "| 2 s" in text and "| 1,234" in text
+    assert "10,000 rows/s, 12% padding" in text
+    assert "- numpy 2.0" in text
+
+
+def test_a_document_without_the_markers_is_refused(tmp_path):
+    document = tmp_path / "x.md"
+    document.write_text("nothing")
+    with pytest.raises(ValueError, match="has no place for the results"):
+        report.write_report(document, results_of())
+    assert document.read_text() == "nothing"
+
+
+@pytest.mark.slow
+def test_the_whole_benchmark_in_small(tmp_path):
+    """Every area, tfhf alone."""
+    file = tmp_path / "results.json"
+    command = [sys.executable, "-m", "benchmarks", "--small", "--rounds", "1", "--json", file]
+    paths = f"{ROOT / 'tools'}:{ROOT}"
+    ran = subprocess.run(
+        command,
+        env=os.environ | {"PYTHONPATH": paths, "TFHF_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    results = json.loads(file.read_text())
+    from benchmarks.rows import AREAS, LATER
+
+    assert {row["area"] for row in results["rows"]} == set(AREAS)
+    assert {"generate", "serve"} <= set(LATER)
+    for area in LATER:
+        assert f"### {area}\n\nNothing to measure yet" in ran.stdout
+    for row in results["rows"]:
+        for name, result in row["contestants"].items():
+            assert result["error"] is None, (row["name"], name, result["error"])
+            assert result["median"] > 0
+            assert row["tolerance"] is None or result["difference"] <= row["tolerance"]
+    document = tmp_path / "performance.md"
+    document.write_text(f"{report.BEGIN}\n{report.END}\n")
+    arguments = ["--report", document, file]
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        env=os.environ | {"PYTHONPATH": paths},
+        check=True,
+    )
+    assert "### attention_memory" in document.read_text()
