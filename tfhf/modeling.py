@@ -180,7 +180,8 @@ class TFPreTrainedModel(keras.Model):
             loss: a Keras loss; left out, the model's own loss is trained, from labels in the
                 features or beside them.
             jit_compile: compile steps with XLA. Keras's "auto" compiles anew for every padded
-                length; docs/performance.md has the figures behind ``False``.
+                length; docs/performance.md has the figures behind ``False``. XLA leaves out the
+                checks of ids and labels.
             **kwargs: the other arguments of ``keras.Model.compile``. A list of ``metrics`` is for
                 each of several outputs.
         """

@@ -127,6 +127,7 @@ def test_copies(make_classifier, sentences):
     np.testing.assert_array_equal(clone(sentences).logits, model(sentences).logits)
 
 
+@pytest.mark.slow
 def test_another_process(make_config, sentences, tmp_path):
     """Keras finds the class once ``tfhf`` has loaded it."""
     model = tfhf.TFBertModel(make_config())

@@ -40,10 +40,10 @@ def test_policies(make_classifier, sentences, labels, global_policy, policy, way
 @pytest.mark.parametrize("policy", POLICIES)
 def test_training(make_classifier, sentences, labels, policy):
     model = make_classifier(dtype=policy)
-    model.compile(keras.optimizers.Adam(0.02), metrics=["accuracy"])
+    model.compile(keras.optimizers.SGD(0.3))
     scales = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert scales == (policy == "mixed_float16")
-    history = model.fit(sentences, labels, batch_size=12, epochs=40, verbose=0).history
+    history = model.fit(sentences, labels, batch_size=12, epochs=60, verbose=0).history
     assert np.isfinite(history["loss"]).all()
     assert history["loss"][-1] < 0.5 * history["loss"][0]
     assert model.predict(sentences, verbose=0).logits.dtype == np.float32
@@ -81,8 +81,10 @@ def test_vectors_instead_of_ids(make_classifier, sentences, policy):
     )
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("loss", ["own", "Keras"])
+@pytest.mark.parametrize(
+    "policy, loss",
+    [("mixed_bfloat16", "own"), ("mixed_float16", "own"), ("mixed_float16", "Keras")],
+)
 def test_labels_of_a_regression_are_not_rounded(make_classifier, sentences, policy, loss):
     """1001 and 65537 are no 16-bit floats; 65537 overflows float16."""
     model = make_classifier(num_labels=1, dtype=policy)
