@@ -1,6 +1,7 @@
 """TFAutoModel and its kin: the class that fits a checkpoint's configuration and a task.
 
-Which class a model type has for a task is read from Transformers' own tables.
+Which class a model type has for a task is read from Transformers' own tables, to which the models
+are added that Transformers 5 dropped and tfhf keeps.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import transformers.models.auto.modeling_auto as names
 from transformers import AutoConfig, PretrainedConfig
 
 import tfhf
+import tfhf.models.transfo_xl_config  # makes AutoConfig know Transformer-XL
 from tfhf.checkpoints.pretrained import HUB_ARGUMENTS
 from tfhf.modeling import TFPreTrainedModel
 
@@ -113,13 +115,13 @@ class _TFAuto:
 class TFAutoModel(_TFAuto):
     """Bodies, without a head."""
 
-    class_names = names.MODEL_MAPPING_NAMES
+    class_names = names.MODEL_MAPPING_NAMES | {"transfo-xl": "TransfoXLModel"}
 
 
 class TFAutoModelForPreTraining(_TFAuto):
     """Models with the heads that they were pretrained with."""
 
-    class_names = names.MODEL_FOR_PRETRAINING_MAPPING_NAMES
+    class_names = names.MODEL_FOR_PRETRAINING_MAPPING_NAMES | {"transfo-xl": "TransfoXLLMHeadModel"}
 
 
 class TFAutoModelForMaskedLM(_TFAuto):
@@ -131,7 +133,7 @@ class TFAutoModelForMaskedLM(_TFAuto):
 class TFAutoModelForCausalLM(_TFAuto):
     """Models that continue text."""
 
-    class_names = names.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    class_names = names.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES | {"transfo-xl": "TransfoXLLMHeadModel"}
 
 
 class TFAutoModelForSeq2SeqLM(_TFAuto):
@@ -143,7 +145,9 @@ class TFAutoModelForSeq2SeqLM(_TFAuto):
 class TFAutoModelForSequenceClassification(_TFAuto):
     """Models that classify whole sequences."""
 
-    class_names = names.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+    class_names = names.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES | {
+        "transfo-xl": "TransfoXLForSequenceClassification"
+    }
 
 
 class TFAutoModelForTokenClassification(_TFAuto):

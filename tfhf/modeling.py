@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 INTERNAL_LOSSES = (None, "auto", "auto_with_warning", "passthrough")
 FLAGS = ("output_attentions", "output_hidden_states", "training")
+#: Arguments that are no tensors.
+UNCONVERTED = (*FLAGS, "past_key_values", "use_cache")
 
 
 class TFPreTrainedModel(keras.Model):
@@ -78,6 +80,7 @@ class TFPreTrainedModel(keras.Model):
         self._internal_loss = True
         if self.can_generate:
             self.generation_config = GenerationConfig.from_model_config(config)
+            self.generation_functions: dict[Any, Any] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -138,7 +141,7 @@ class TFPreTrainedModel(keras.Model):
             raise TypeError(f"{type(self).__name__} got {twice[0]!r} twice")
         named |= kwargs
         return {
-            name: value if name in FLAGS or _is_tensor(value) else tf.convert_to_tensor(value)
+            name: value if name in UNCONVERTED or _is_tensor(value) else tf.convert_to_tensor(value)
             for name, value in named.items()
             if value is not None
         }
@@ -235,9 +238,9 @@ class TFPreTrainedModel(keras.Model):
         return super().test_step(self._arrange(data))
 
     def predict_step(self, data: Any) -> ModelOutput:
-        """One step of ``predict``; labels are left out."""
+        """One step of ``predict``; labels are left out, and so is what only more tokens need."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return self(self._features(x)[0], training=False)
+        return self(self._features(x)[0] | self.final_inputs, training=False)
 
     def _features(self, x: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the inputs and the labels of one batch of features, by name."""
@@ -311,6 +314,75 @@ class TFPreTrainedModel(keras.Model):
         from tfhf.data import prepare_tf_dataset
 
         return prepare_tf_dataset(self, dataset, *args, **kwargs)
+
+    # Generation ---------------------------------------------------------------------------------
+
+    def generate(self, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Continue token sequences.
+
+        Settings are those of Transformers' ``GenerationConfig``, by name, in a
+        ``generation_config``, or the model's own ``generation_config``.
+
+        Args:
+            inputs: int [batch, length], also as ``input_ids``, padded at the left; with
+                ``attention_mask``, 0 for padding. Left out: the token that begins a text.
+            *args: ``generation_config``, ``logits_processor``, ``seed``.
+            **kwargs: those by name, and ``prefix_allowed_tokens_fn(batch_id, input_ids)``, the
+                tokens that may follow; ``assistant_model``, a small model that guesses, so that
+                this one reads several tokens at a time; ``streamer``, which is given tokens as
+                they come;
+                ``tokenizer``, for ``stop_strings``; ``jit_compile``, whether to use XLA; any
+                setting; any input of the model. ``seed`` is an integer or two.
+
+        Returns:
+            int [rows, length], the prompts and what follows, or with
+            ``return_dict_in_generate=True`` an output that has scores, too.
+
+        Raises:
+            TypeError: the class has no head that scores the next token.
+            ValueError: a setting or an input is unknown or impossible.
+
+        Example:
+            >>> from transformers import GPT2Config
+            >>> import tfhf
+            >>> config = GPT2Config(n_layer=1, n_embd=4, n_head=1, vocab_size=9, eos_token_id=None)
+            >>> model = tfhf.TFGPT2LMHeadModel(config)
+            >>> model.generate(tf.constant([[1, 2]]), max_new_tokens=3).shape
+            TensorShape([1, 5])
+        """
+        from tfhf.generation import generate
+
+        if not self.can_generate:
+            raise TypeError(
+                f"{type(self).__name__} cannot generate: it has no head that scores the next "
+                f"token; load the checkpoint with TFAutoModelForCausalLM"
+            )
+        return generate(self, inputs, *args, **kwargs)
+
+    def compute_transition_scores(
+        self,
+        sequences: tf.Tensor,
+        scores: Any,
+        beam_indices: tf.Tensor | None = None,
+        normalize_logits: bool = False,
+    ) -> tf.Tensor:
+        """Return the score that each generated token was chosen with.
+
+        Arguments are what ``generate(return_dict_in_generate=True, output_scores=True)`` returns
+        under these names.
+
+        Args:
+            sequences: int [rows, length].
+            scores: per step, [rows, vocab_size].
+            beam_indices: int [rows, new tokens], of beam search.
+            normalize_logits: whether to make log-probabilities of the scores first.
+
+        Returns:
+            float32 [rows, new tokens]; with beams, 0 behind the end of a sequence.
+        """
+        from tfhf.generation.transition_scores import compute_transition_scores
+
+        return compute_transition_scores(sequences, scores, beam_indices, normalize_logits)
 
     # Checkpoints --------------------------------------------------------------------------------
 
@@ -393,6 +465,7 @@ class TFPreTrainedModel(keras.Model):
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "name": self.name,
             "trainable": [layer.trainable for layer in self._flatten_layers()],
+            "generation_config": self.generation_config.to_dict() if self.can_generate else None,
         }
 
     @classmethod
@@ -401,11 +474,13 @@ class TFPreTrainedModel(keras.Model):
         if isinstance(config, PretrainedConfig):
             return cls(config, **kwargs)
         kept = dict(config)
-        trainable = kept.pop("trainable")
+        trainable, generation = kept.pop("trainable"), kept.pop("generation_config")
         dtype = keras.saving.deserialize_keras_object(kept.pop("dtype"))
         model = cls(cls.config_class.from_dict(kept.pop("config")), dtype=dtype, **kept)
         for layer, layer_trainable in zip(model._flatten_layers(), trainable):
             layer.trainable = layer_trainable
+        if generation is not None:
+            model.generation_config = GenerationConfig.from_dict(generation)
         return model
 
     def build_from_config(self, config: dict[str, Any]) -> None:
@@ -450,6 +525,8 @@ class TFPreTrainedModel(keras.Model):
             self.lm_head.resize(new_num_tokens)
         self.config.vocab_size = new_num_tokens
         self.train_function = self.test_function = self.predict_function = None
+        if self.can_generate:
+            self.generation_functions.clear()
         return embeddings
 
     @property
@@ -468,6 +545,11 @@ class TFPreTrainedModel(keras.Model):
         return getattr(self.config, "max_position_embeddings", None)
 
     @property
+    def first_position(self) -> int:
+        """The position of a sequence's first token."""
+        return 0
+
+    @property
     def dummy_inputs(self) -> dict[str, tf.Tensor]:
         """A small batch to try the model with."""
         return {self.main_input_name: tf.constant([[1, 2, 3], [0, 0, 1]])}
@@ -476,6 +558,11 @@ class TFPreTrainedModel(keras.Model):
         """Return the number of parameters."""
         weights = self.trainable_weights if only_trainable else self.weights
         return sum(int(np.prod(weight.shape)) for weight in weights)
+
+    @property
+    def final_inputs(self) -> dict[str, bool]:
+        """What says that no tokens follow: keys and values need not be returned."""
+        return {"use_cache": False} if "use_cache" in self.input_names else {}
 
     def output_flags(
         self, output_attentions: bool | None, output_hidden_states: bool | None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 import optree
 import tensorflow as tf
@@ -34,6 +34,17 @@ class ModelOutput(OrderedDict):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         optree.register_pytree_node(cls, _flatten, cls._unflatten, namespace="keras")
+
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """Return an output with those of ``values`` that it has fields for.
+
+        Example:
+            >>> list(TFBaseModelOutput.of(last_hidden_state=tf.zeros((1, 2, 3)), loss=None))
+            ['last_hidden_state']
+        """
+        names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        return cls(**{name: values[name] for name in names if name in values})
 
     @classmethod
     def _unflatten(cls, names: Any, values: Any) -> ModelOutput:
@@ -110,6 +121,20 @@ class TFBaseModelOutputWithPoolingAndCrossAttentions(ModelOutput):
 
 
 @dataclass
+class TFBaseModelOutputWithPastAndCrossAttentions(ModelOutput):
+    """Output of a decoder: ``past_key_values`` lets a later call go on with the tokens after.
+
+    Per layer it holds keys and values, [batch, heads, length, head_size] each.
+    """
+
+    last_hidden_state: tf.Tensor | None = None
+    past_key_values: Any = None
+    hidden_states: Tensors | None = None
+    attentions: Tensors | None = None
+    cross_attentions: Tensors | None = None
+
+
+@dataclass
 class TFMaskedLMOutput(ModelOutput):
     """``logits`` [batch, length, vocab_size] in float32; ``loss`` a scalar, given labels."""
 
@@ -129,6 +154,22 @@ class TFCausalLMOutputWithCrossAttentions(ModelOutput):
     hidden_states: Tensors | None = None
     attentions: Tensors | None = None
     cross_attentions: Tensors | None = None
+
+
+@dataclass
+class TFGPT2DoubleHeadsModelOutput(ModelOutput):
+    """``logits`` [batch, num_choices, length, vocab_size]; ``mc_logits`` [batch, num_choices]."""
+
+    logits: tf.Tensor | None = None
+    mc_logits: tf.Tensor | None = None
+    past_key_values: Any = None
+    hidden_states: Tensors | None = None
+    attentions: Tensors | None = None
+
+
+@dataclass
+class TFOpenAIGPTDoubleHeadsModelOutput(TFGPT2DoubleHeadsModelOutput):
+    """`TFGPT2DoubleHeadsModelOutput` under the name that GPT has for it."""
 
 
 @dataclass
@@ -268,6 +309,81 @@ class TFLongformerQuestionAnsweringModelOutput(TFQuestionAnsweringModelOutput):
     """`TFQuestionAnsweringModelOutput` with the weights of global attention."""
 
     global_attentions: Tensors | None = None
+
+
+@dataclass
+class TFTransfoXLModelOutput(ModelOutput):
+    """Output of Transformer-XL.
+
+    ``mems``: per layer [length, batch, hidden_size], to be given to the call for the next segment.
+    """
+
+    last_hidden_state: tf.Tensor | None = None
+    mems: Tensors | None = None
+    hidden_states: Tensors | None = None
+    attentions: Tensors | None = None
+
+
+@dataclass
+class TFTransfoXLLMHeadModelOutput(ModelOutput):
+    """Output of Transformer-XL that continues text.
+
+    ``prediction_scores`` [batch, length, vocab_size]: log-probabilities, in float32, of the token
+    after each; ``logits`` is another name for them. ``losses`` [batch, length - 1], given labels:
+    that of each token but the first, 0 where labels are ignored. ``mems``: as without a head.
+    """
+
+    loss: tf.Tensor | None = None
+    prediction_scores: tf.Tensor | None = None
+    losses: tf.Tensor | None = None
+    mems: Tensors | None = None
+    hidden_states: Tensors | None = None
+    attentions: Tensors | None = None
+
+    @property
+    def logits(self) -> tf.Tensor | None:
+        """The scores under the name that they have elsewhere."""
+        return self.prediction_scores
+
+
+@dataclass
+class TFTransfoXLSequenceClassifierOutputWithPast(ModelOutput):
+    """``logits`` [batch, num_labels]; ``mems``: as without a head."""
+
+    loss: tf.Tensor | None = None
+    logits: tf.Tensor | None = None
+    mems: Tensors | None = None
+    hidden_states: Tensors | None = None
+    attentions: Tensors | None = None
+
+
+@dataclass
+class TFGenerateOutput(ModelOutput):
+    """What ``generate(return_dict_in_generate=True)`` returns.
+
+    ``sequences`` int [rows, length], the prompt included; ``scores``: with ``output_scores``, per
+    step the processed scores [rows, vocab_size].
+    """
+
+    sequences: tf.Tensor | None = None
+    scores: Any = None
+
+
+@dataclass
+class TFGenerateBeamOutput(ModelOutput):
+    """What beam search returns with ``return_dict_in_generate=True``.
+
+    ``sequences`` int [batch * num_return_sequences, length], the prompt included, and their
+    ``sequences_scores``: log-probabilities, divided by a power of the number of new tokens.
+    ``scores``: with ``output_scores``, per step the processed log-probabilities [batch * num_beams,
+    vocab_size]. ``beam_indices`` int [batch * num_return_sequences, new tokens]: the row of
+    ``scores`` that each token was chosen from, -1 behind the end.
+    """
+
+    sequences: tf.Tensor | None = None
+    sequences_scores: tf.Tensor | None = None
+    scores: Any = None
+    beam_indices: tf.Tensor | None = None
 
 
 def flatten_names(output: ModelOutput) -> Iterable[tuple[str, tf.Tensor]]:

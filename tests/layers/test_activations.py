@@ -1,4 +1,6 @@
+import gc
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -90,6 +92,71 @@ def test_gradients_by_differences(name):
     step = 1e-6
     expected = (REFERENCES[name](x + step) - REFERENCES[name](x - step)) / (2 * step)
     np.testing.assert_allclose(tape.gradient(y, variable), expected, rtol=1e-5, atol=1e-5)
+
+
+class TestGelu:
+    """The exact one."""
+
+    @pytest.mark.oracle
+    @pytest.mark.parametrize("jit_compile", [None, False, True])
+    def test_derivatives_equal_torch(self, jit_compile):
+        """Value, gradient, and the gradient of the gradient."""
+        import torch
+
+        rng = np.random.default_rng(0)
+        x, weight = rng.normal(0, 3, size=(2, 7, 11)).astype(np.float32)
+        given = torch.from_numpy(x).requires_grad_()
+        value = torch.nn.functional.gelu(given)
+        (first,) = torch.autograd.grad(
+            (value * torch.from_numpy(weight)).sum(), given, create_graph=True
+        )
+        (second,) = torch.autograd.grad(first.sum(), given)
+
+        def derive(x):
+            with tf.GradientTape() as outer:
+                outer.watch(x)
+                with tf.GradientTape() as inner:
+                    inner.watch(x)
+                    y = get_tf_activation("gelu")(x)
+                dy = inner.gradient(y, x, output_gradients=tf.constant(weight))
+            return y, dy, outer.gradient(dy, x)
+
+        if jit_compile is not None:
+            derive = tf.function(derive, jit_compile=jit_compile)
+        for got, expected in zip(derive(tf.constant(x)), (value, first, second), strict=True):
+            np.testing.assert_allclose(got, expected.detach().numpy(), rtol=1e-6, atol=1e-6)
+
+    @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+    def test_half_precision_is_rounded_once(self, dtype):
+        """Value and gradient are those of float64, to half a digit of the type and no more."""
+        x = tf.cast(tf.linspace(-6.0, 6.0, 1001), dtype)
+        exact = tf.cast(x, tf.float64)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch([x, exact])
+            y, expected = (get_tf_activation("gelu")(each) for each in (x, exact))
+        half_digit = 2.0**-8 if dtype == "bfloat16" else 2.0**-11
+        gradients = tape.gradient(y, x), tape.gradient(expected, exact)
+        for got, wanted in [(y, expected), gradients]:
+            assert got.dtype == dtype
+            tolerance = {"rtol": 1.01 * half_digit, "atol": 1e-6}
+            np.testing.assert_allclose(tf.cast(got, tf.float64), wanted, **tolerance)
+
+    def test_far_values_have_no_nan(self):
+        x = tf.constant([-np.inf, -1e30, -50.0, 50.0, 1e30])
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = get_tf_activation("gelu")(x)
+        np.testing.assert_array_equal(y[1:], np.float32([0, 0, 50, 1e30]))
+        np.testing.assert_array_equal(tape.gradient(y, x)[1:], [0, 0, 1, 1])
+
+    def test_a_graph_can_be_freed(self):
+        """A ``tf.custom_gradient`` would keep every graph in which it is traced."""
+        gelu = get_tf_activation("gelu")
+        traced = tf.function(lambda x: gelu(x)).get_concrete_function(tf.TensorSpec([None]))
+        graph = weakref.ref(traced.graph)
+        del traced
+        gc.collect()
+        assert graph() is None
 
 
 def test_unknown_names_are_refused_with_the_known_ones():

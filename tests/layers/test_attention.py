@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfhf.layers import MultiHeadAttention, attention_bias
+from tfhf.layers import LayerNorm, MultiHeadAttention, attention_bias
 
 SIZE, HEADS = 12, 3
 
@@ -61,7 +61,7 @@ def test_self_attention(layer, batch, length, masked):
     query, key, value = np.split(affine(layer.qkv)(x), 3, axis=-1)
     for heads in (None, head_mask):
         given = None if heads is None else heads[None, :, None, None].astype(np.float32)
-        mixed, weights = layer(x, bias=bias, head_mask=given)
+        mixed, weights, _ = layer(x, bias=bias, head_mask=given)
         expected = reference(query, key, value, seen, affine(layer.out), heads)
         np.testing.assert_allclose(mixed, expected[0], atol=1e-5)
         np.testing.assert_allclose(weights, expected[1], atol=1e-5)
@@ -69,7 +69,7 @@ def test_self_attention(layer, batch, length, masked):
 
 def test_a_query_that_sees_nothing_stays_finite(layer):
     x = np.random.default_rng(0).normal(size=(1, 4, SIZE)).astype(np.float32)
-    mixed, weights = layer(x, bias=attention_bias(tf.zeros((1, 4), tf.int32)))
+    mixed, weights, _ = layer(x, bias=attention_bias(tf.zeros((1, 4), tf.int32)))
     np.testing.assert_allclose(weights, np.full((1, HEADS, 4, 4), 0.25), atol=1e-7)
     assert np.isfinite(mixed).all()
 
@@ -86,7 +86,7 @@ def test_cross_attention():
     key, value = np.split(affine(layer.key_value)(states), 2, axis=-1)
     seen = mask[:, None, None].astype(bool)
     expected = reference(affine(layer.query)(x), key, value, seen, affine(layer.out))
-    mixed, weights = layer(x, bias=attention_bias(tf.constant(mask)), key_value_states=states)
+    mixed, weights, _ = layer(x, bias=attention_bias(tf.constant(mask)), key_value_states=states)
     np.testing.assert_allclose(mixed, expected[0], atol=1e-5)
     np.testing.assert_allclose(weights, expected[1], atol=1e-5)
     assert not np.any(weights.numpy()[1][..., mask[1] == 0])
@@ -107,7 +107,7 @@ def test_padding_under_low_precision(policy):
     layer.build()
     x = tf.cast(np.random.default_rng(0).normal(size=(2, 5, SIZE)), layer.compute_dtype)
     mask = tf.constant([[1, 1, 1, 0, 0], [0, 0, 0, 0, 0]])
-    mixed, weights = layer(x, bias=attention_bias(mask))
+    mixed, weights, _ = layer(x, bias=attention_bias(mask))
     weights = tf.cast(weights, tf.float32).numpy()
     assert mixed.dtype == layer.compute_dtype
     assert np.isfinite(tf.cast(mixed, tf.float32)).all()
@@ -171,3 +171,61 @@ class TestAttentionBias:
 def test_sizes_that_heads_cannot_share_are_refused():
     with pytest.raises(ValueError, match=r"hidden_size.*10 is not a multiple of 3"):
         MultiHeadAttention(10, 3)
+    with pytest.raises(ValueError, match=r"key and value heads, but 4 is not a multiple of 3"):
+        MultiHeadAttention(12, 4, num_kv_heads=3)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("length", [1, 5])
+@pytest.mark.parametrize(
+    ("num_kv_heads", "options"),
+    [
+        (4, {"use_bias": False}),
+        (2, {"out_bias": False}),
+        (1, {"scaling": 0.7}),
+        (2, {"softcap": 1.5, "head_size": 5}),
+        (4, {"softcap": 0.5, "scaling": 1.0}),
+    ],
+)
+@pytest.mark.parametrize("normalised", [False, True])
+def test_options_equal_pytorch(num_kv_heads, options, length, normalised):
+    import torch
+
+    rng = np.random.default_rng(length)
+    norms = {}
+    if normalised:
+        size = options.get("head_size", SIZE // 4)
+        norms = {name: LayerNorm(size, 1e-3) for name in ("query_norm", "key_norm")}
+    layer = MultiHeadAttention(12, 4, num_kv_heads=num_kv_heads, **options, **norms)
+    layer.build()
+    for weight in layer.weights:
+        weight.assign(rng.normal(size=weight.shape))
+    x = rng.normal(size=(2, length, 12)).astype(np.float32)
+    bias = attention_bias(None, causal=True, length=length)
+    got = layer(x, bias=bias)
+
+    def to_torch(value):
+        return torch.from_numpy(tf.convert_to_tensor(value).numpy())
+
+    def linear(dense, states):
+        states = states @ to_torch(dense.kernel)
+        return states + to_torch(dense.bias) if dense.use_bias else states
+
+    def norm(layer, states):
+        weights = (to_torch(layer.gamma), to_torch(layer.beta))
+        return torch.nn.functional.layer_norm(states, (layer.size,), *weights, layer.epsilon)
+
+    size = layer.head_size
+    heads = linear(layer.qkv, to_torch(x)).unflatten(-1, (-1, size)).transpose(1, 2)
+    query, key, value = heads.split([4, num_kv_heads, num_kv_heads], dim=1)
+    if normalised:
+        query, key = norm(layer.query_norm, query), norm(layer.key_norm, key)
+    key, value = (part.repeat_interleave(4 // num_kv_heads, dim=1) for part in (key, value))
+    scores = query @ key.transpose(2, 3) * options.get("scaling", size**-0.5)
+    if "softcap" in options:
+        scores = torch.tanh(scores / options["softcap"]) * options["softcap"]
+    weights = torch.softmax(scores + to_torch(bias), dim=-1)
+    mixed = linear(layer.out, (weights @ value).transpose(1, 2).flatten(2))
+    np.testing.assert_allclose(got.weights, weights, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(got.mixed, mixed, rtol=1e-5, atol=1e-4)
+    assert got.past_key_value.key.shape == (2, num_kv_heads, length, size)

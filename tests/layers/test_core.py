@@ -1,9 +1,8 @@
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfhf.layers import Block, Dense, Embedding, LayerNorm
+from tfhf.layers import Block, Dense, Dropout, Embedding, LayerNorm
 
 
 def built(layer, seed=0):
@@ -82,6 +81,8 @@ class TestLayerNorm:
         np.testing.assert_allclose(layer(x.astype(np.float32)), expected, rtol=1e-4, atol=1e-5)
 
     def test_without_bias(self):
+        bare = built(LayerNorm(6, 1e-5, use_scale=False, use_bias=False))
+        assert not bare.weights
         layer = built(LayerNorm(6, 1e-5, use_bias=False))
         assert [weight.name for weight in layer.weights] == ["gamma"]
         x = np.random.default_rng(1).normal(2, 3, size=(2, 6))
@@ -98,6 +99,73 @@ class TestLayerNorm:
         assert got.dtype == tf.float16
         np.testing.assert_allclose(tf.cast(got, tf.float32), exact, rtol=1e-3, atol=2e-3)
 
+    @pytest.mark.oracle
+    @pytest.mark.parametrize("jit_compile", [None, False, True])
+    @pytest.mark.parametrize("shape", [(5, 9), (2, 3, 9), (2, 1, 3, 9)])
+    def test_derivatives_equal_torch(self, shape, jit_compile):
+        """Values, the gradients of inputs, gamma and beta, and the gradient of the first."""
+        import torch
+
+        layer = built(LayerNorm(9, 1e-5))
+        rng = np.random.default_rng(1)
+        x = rng.normal(1, 2, size=shape).astype(np.float32)
+        dy, direction = rng.normal(size=(2, *shape)).astype(np.float32)
+        given, gamma, beta = (
+            torch.tensor(tf.convert_to_tensor(each).numpy(), requires_grad=True)
+            for each in (x, layer.gamma, layer.beta)
+        )
+        value = torch.nn.functional.layer_norm(given, [9], gamma, beta, 1e-5)
+        first = torch.autograd.grad(
+            value, (given, gamma, beta), torch.tensor(dy), create_graph=True
+        )
+        (second,) = torch.autograd.grad(first[0], given, torch.tensor(direction))
+
+        def derive(x):
+            with tf.GradientTape() as outer:
+                outer.watch(x)
+                with tf.GradientTape() as inner:
+                    inner.watch(x)
+                    y = layer(x)
+                sources = (x, layer.gamma.value, layer.beta.value)
+                first = inner.gradient(y, sources, output_gradients=tf.constant(dy))
+            second = outer.gradient(first[0], x, output_gradients=tf.constant(direction))
+            return y, *first, second
+
+        if jit_compile is not None:
+            derive = tf.function(derive, jit_compile=jit_compile)
+        for got, expected in zip(derive(tf.constant(x)), (value, *first, second), strict=True):
+            np.testing.assert_allclose(got, expected.detach().numpy(), rtol=2e-6, atol=2e-6)
+
+    @pytest.mark.oracle
+    def test_gradients_in_bfloat16(self):
+        """Gradients of bfloat16 inputs are those of float32, rounded; gamma's are not rounded."""
+        import torch
+
+        layer = built(LayerNorm(9, 1e-5, dtype="mixed_bfloat16"))
+        x, dy = (tf.cast(tf.random.normal([40, 9]), tf.bfloat16) for _ in range(2))
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+        sources = (x, layer.gamma.value, layer.beta.value)
+        got = [y, *tape.gradient(y, sources, output_gradients=dy)]
+        exact = [tf.cast(each, tf.float32).numpy() for each in (*sources, dy)]
+        inputs = [torch.tensor(each, requires_grad=True) for each in exact[:3]]
+        value = torch.nn.functional.layer_norm(inputs[0], [9], *inputs[1:], 1e-5)
+        expected = [value, *torch.autograd.grad(value, inputs, torch.tensor(exact[3]))]
+        for one, wanted, rtol in zip(got, expected, [4e-3, 4e-3, 1e-5, 1e-5], strict=True):
+            one = tf.cast(one, tf.float32)
+            np.testing.assert_allclose(one, wanted.detach().numpy(), rtol=rtol, atol=1e-5)
+
+    def test_no_rows(self):
+        layer = built(LayerNorm(6, 1e-5))
+        x = tf.zeros([0, 3, 6])
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+        dx, dgamma, dbeta = tape.gradient(y, (x, layer.gamma.value, layer.beta.value))
+        assert y.shape == dx.shape == (0, 3, 6)
+        np.testing.assert_array_equal([dgamma, dbeta], np.zeros([2, 6]))
+
 
 class TestBlock:
     def test_builds_what_it_holds(self):
@@ -105,7 +173,7 @@ class TestBlock:
             def __init__(self):
                 super().__init__()
                 self.first = Dense(2, 3)
-                self.rest = [LayerNorm(3, 1e-5), keras.layers.Dropout(0.1)]
+                self.rest = [LayerNorm(3, 1e-5), Dropout(0.1)]
 
         pair = Pair()
         pair.build()

@@ -84,7 +84,7 @@ def test_weights_by_pairs(terms, share):
             total += key[b, k, h] @ position_query[row, h]
         scores[b, h, q, k] = total / np.sqrt(SIZE * (1 + len(terms)))
     expected = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
-    _, weights = attention(states, bias=context)
+    weights = attention(states, bias=context).weights
     np.testing.assert_allclose(weights, expected, atol=1e-5)
 
 
@@ -95,7 +95,7 @@ def test_padding_sees_all_alike_and_has_no_gradient():
     watched = [states, context.positions.vectors]
     with tf.GradientTape() as tape:
         tape.watch(watched)
-        _, weights = attention(states, bias=context)
+        weights = attention(states, bias=context).weights
         loss = tf.reduce_sum(weights[0, :, 3:] * tf.range(5.0))
     np.testing.assert_allclose(weights[0, :, 3:], 1 / LENGTH, rtol=1e-6)
     np.testing.assert_array_equal(weights[0, :, :3, 3:], 0)

@@ -1,10 +1,14 @@
-"""Relative positions."""
+"""Positions as waves, and relative positions."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfhf.layers import relative_position_buckets, signed_position_buckets
+from tfhf.layers import (
+    relative_position_buckets,
+    signed_position_buckets,
+    sinusoidal_positions,
+)
 
 
 def test_buckets_by_hand():
@@ -59,3 +63,13 @@ def test_signed_buckets_are_those_of_pytorch(num_buckets, max_distance):
 def test_too_few_signed_buckets_are_refused(num_buckets, max_distance):
     with pytest.raises(ValueError, match=f"they are {num_buckets} and {max_distance}"):
         signed_position_buckets(tf.range(3), num_buckets=num_buckets, max_distance=max_distance)
+
+
+@pytest.mark.parametrize("size", [1, 6, 9])
+def test_waves(size):
+    positions = np.array([[0, 1, 50], [7, 3, 2]])
+    angles = positions[..., None] / 10000.0 ** (np.arange(0, size, 2) / size)
+    expected = np.concatenate([np.sin(angles), np.cos(angles)[..., : size // 2]], axis=-1)
+    got = sinusoidal_positions(tf.constant(positions), size)
+    assert got.shape == (2, 3, size)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)

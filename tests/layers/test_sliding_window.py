@@ -54,7 +54,7 @@ def run(layer, x, mask, marked, **kwargs):
     length = tf.shape(x)[1]
     missing = -length % (2 * layer.half)
     masks = window_mask(mask, marked, tf.shape(x)[:2], missing)
-    mixed, weights = layer(tf.pad(x, [[0, 0], [0, missing], [0, 0]]), masks, **kwargs)
+    mixed, weights, _ = layer(tf.pad(x, [[0, 0], [0, missing], [0, 0]]), masks, **kwargs)
     return mixed[:, :length], *window_layout(weights, masks, length)
 
 
@@ -133,14 +133,14 @@ def test_unknown_length_and_xla(jit_compile):
 
 
 def test_dropout_only_in_training():
-    layer = make(4, dropout=0.9)
+    layer = make(4, dropout=0.875)
     x, mask, marked = case(20, tokens=1, seed=3)
     args = x, tf.constant(mask), tf.constant(marked)
     plain = run(layer, *args)[1]
     rows = run(layer, *args, training=True)[1].numpy()
     kept = rows > 0
     assert 0 < kept.sum() < 0.3 * (plain.numpy() > 0).sum()
-    np.testing.assert_allclose(rows[kept], 10 * plain.numpy()[kept], rtol=1e-5)
+    np.testing.assert_allclose(rows[kept], 8 * plain.numpy()[kept], rtol=1e-5)
 
 
 @pytest.mark.parametrize("window", [0, 3, -2])

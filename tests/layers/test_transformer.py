@@ -72,10 +72,10 @@ def test_gated_feed_forward(x, use_bias):
 def test_pre_norm_layer_normalises_then_adds(x, normalised):
     layer = make_pre_norm_layer(normalised=normalised)
     layer.build()
-    mixed, weights = layer.attention(x if normalised else layer.attention_norm(x))
+    mixed, weights, _ = layer.attention(x if normalised else layer.attention_norm(x))
     middle = x + mixed
     expected = middle + layer.feed_forward(layer.feed_forward_norm(middle))
-    got, got_weights, cross_weights = layer(x)
+    got, got_weights, cross_weights, _ = layer(x)
     np.testing.assert_allclose(got, expected, atol=1e-6)
     np.testing.assert_array_equal(got_weights, weights)
     assert cross_weights is None
@@ -97,10 +97,10 @@ def test_the_final_norm_is_in_the_last_states(x):
 def test_layer_adds_then_normalises(x):
     layer = make_layer()
     layer.build()
-    mixed, weights = layer.attention(x)
+    mixed, weights, _ = layer.attention(x)
     middle = layer.attention_norm(x + mixed)
     expected = layer.output_norm(middle + layer.feed_forward(middle))
-    got, got_weights, cross_weights = layer(x)
+    got, got_weights, cross_weights, _ = layer(x)
     np.testing.assert_allclose(got, expected, atol=1e-6)
     np.testing.assert_array_equal(got_weights, weights)
     assert cross_weights is None
@@ -118,7 +118,7 @@ def test_stack_keeps_what_was_asked_for(stack, x):
     np.testing.assert_array_equal(out.hidden_states[-1], out.last_hidden_state)
     state = x
     for i, layer in enumerate(stack.layer):
-        state, weights, _ = layer(state)
+        state, weights, *_ = layer(state)
         np.testing.assert_allclose(out.hidden_states[i + 1], state, atol=1e-6)
         np.testing.assert_allclose(out.attentions[i], weights, atol=1e-6)
 

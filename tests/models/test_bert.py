@@ -1,7 +1,11 @@
 """BERT against PyTorch: tiny random configurations, each with something odd."""
 
+import pytest
+import tensorflow as tf
 from parity import ParityTests
 from transformers import BertConfig
+
+import tfhf
 
 TINY = {
     "vocab_size": 29,
@@ -31,3 +35,14 @@ class TestBert(ParityTests):
             **TINY, num_labels=4, problem_type="multi_label_classification"
         ),
     }
+
+
+def test_an_encoder_writes_no_text():
+    model = tfhf.TFBertLMHeadModel(BertConfig(**TINY))
+    ids = tf.constant([[1, 2]])
+    with pytest.raises(ValueError, match=r"`TFBertLMHeadModel` as .*, add `is_decoder=True.`"):
+        model.generate(ids, max_new_tokens=2)
+    assert "past_key_values" not in model(ids, use_cache=True)
+    decoder = tfhf.TFBertLMHeadModel(BertConfig(**TINY, is_decoder=True))
+    with pytest.raises(ValueError, match="past_key_values needs config.is_decoder=True"):
+        model(ids, past_key_values=decoder(ids).past_key_values)

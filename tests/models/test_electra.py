@@ -1,9 +1,8 @@
 """ELECTRA against PyTorch: with and without projection, all kinds of summary."""
 
-import numpy as np
 import pytest
 import tensorflow as tf
-from parity import BATCH, ParityTests
+from parity import ParityTests
 from transformers import ElectraConfig
 
 import tfhf
@@ -50,16 +49,6 @@ CONFIGS = {
 class TestElectra(ParityTests):
     family = "Electra"
     configs = {name: ElectraConfig(**options) for name, options in CONFIGS.items()}
-
-    def inputs(self, head, config, ours, seed=0):
-        cases = super().inputs(head, config, ours, seed)
-        if config.add_cross_attention and head in ("Model", "ForCausalLM"):
-            rng = np.random.default_rng(seed)
-            states = rng.normal(size=(BATCH, 5, config.hidden_size)).astype(np.float32)
-            mask = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 0, 1, 0, 1]])
-            cases["every input"] |= {"encoder_hidden_states": states}
-            cases["cross-attention"] = cases["every input"] | {"encoder_attention_mask": mask}
-        return cases
 
 
 def test_unknown_summary_is_refused():

@@ -1,7 +1,12 @@
 """RoBERTa against PyTorch: padding id 1, positions that skip padding."""
 
+import numpy as np
+import pytest
+import tensorflow as tf
 from parity import ParityTests
 from transformers import RobertaConfig
+
+import tfhf
 
 TINY = {
     "vocab_size": 29,
@@ -34,3 +39,16 @@ CONFIGS = {
 class TestRoberta(ParityTests):
     family = "Roberta"
     configs = {name: RobertaConfig(**options) for name, options in CONFIGS.items()}
+
+
+@pytest.mark.parametrize("padding", [0, 1, 3])
+def test_positions_go_on_from_the_past(padding):
+    options = {"pad_token_id": padding, "is_decoder": True, "initializer_range": 0.5}
+    model = tfhf.TFRobertaModel(RobertaConfig(**TINY | options))
+    ids = tf.constant([[7, 8, 9, 7, 8, 9], [4, 5, padding, 6, padding, padding]])
+    vectors = model.get_input_embeddings()(ids)
+    for name, whole in {"input_ids": ids, "inputs_embeds": vectors}.items():
+        expected = model(**{name: whole}).last_hidden_state
+        past = model(**{name: whole[:, :2]}).past_key_values
+        rest = model(**{name: whole[:, 2:]}, past_key_values=past).last_hidden_state
+        np.testing.assert_allclose(rest, expected[:, 2:], rtol=0, atol=1e-5)

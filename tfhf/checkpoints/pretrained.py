@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -83,9 +84,21 @@ def from_pretrained(
         info = load_weights(model, checkpoint, ignore_mismatched_sizes=ignore_mismatched_sizes)
     model.name_or_path = name_or_path
     _report(model, name_or_path, info)
-    if model.can_generate and find_file(name_or_path, "generation_config.json", **hub):
-        model.generation_config = GenerationConfig.from_pretrained(name_or_path, **hub)
+    if model.can_generate:
+        model.generation_config = _generation_config(model, name_or_path, hub)
     return (model, info._asdict()) if output_loading_info else model
+
+
+def _generation_config(model: Any, name_or_path: str, hub: dict[str, Any]) -> GenerationConfig:
+    """Return the settings of a checkpoint; old ones keep them in ``config.json``.
+
+    Transformers 5 does not read them there. ``task_specific_params`` are ignored, as by 4.57.
+    """
+    if find_file(name_or_path, "generation_config.json", **hub):
+        return GenerationConfig.from_pretrained(name_or_path, **hub)
+    file = find_file(name_or_path, "config.json", **hub)
+    written = {} if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
+    return GenerationConfig.from_model_config(written | model.config.to_dict())
 
 
 def load_weights(
@@ -114,8 +127,7 @@ def load_weights(
             binding.variable.assign(binding.initialize())
         else:
             value = binding.join([checkpoint[found[name]] for name in binding.names])
-            value = tf.convert_to_tensor(np.ascontiguousarray(value))
-            binding.variable.assign(tf.cast(value, binding.variable.dtype))
+            binding.variable.assign(tf.cast(_tensor(value), binding.variable.dtype))
     if info.mismatched_keys and not ignore_mismatched_sizes:
         lines = [f"{name}: {theirs} in the file, {ours} in the model"
                  for name, theirs, ours in info.mismatched_keys]  # fmt: skip
@@ -130,6 +142,14 @@ def load_weights(
         if name not in used and not any(re.search(pattern, name) for pattern in table.ignored)
     )
     return info
+
+
+def _tensor(array: np.ndarray) -> tf.Tensor:
+    array = np.ascontiguousarray(array)
+    if array.dtype != tf.bfloat16.as_numpy_dtype:
+        return tf.convert_to_tensor(array)
+    # TensorFlow copies arrays of this type twice, but integers once.
+    return tf.bitcast(tf.convert_to_tensor(array.view(np.uint16)), tf.bfloat16)
 
 
 def _match_prefix(

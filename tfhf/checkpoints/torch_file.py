@@ -7,10 +7,12 @@ number, the protocol's version, the machine's traits, the skeleton), a pickled l
 for each key the count of its elements in 8 bytes and their bytes.
 """
 
+import contextlib
 import io
 import mmap
 import struct
 import zipfile
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from tfhf.checkpoints.checkpoint import (
@@ -48,17 +50,59 @@ def open_torch(path: str) -> Checkpoint:
         tfhf.checkpoints.checkpoint.UnsafeCheckpointError: ... asks for builtins.print, ...
     """
     mapped = map_file(path)
-    try:
+    with _errors_that_name(path):
         read = _read_zip if mapped[:4] == b"PK\3\4" else _read_legacy
         state_dict, starts = read(path, mapped)
         return Checkpoint(path, _entries(mapped, state_dict, starts))
+
+
+def read_object(path: str, omitted: Collection[str] = ()) -> Any:
+    """Read an object without tensors that `torch.save`, or `pickle.dump`, wrote.
+
+    Args:
+        path: the file.
+        omitted: classes whose objects are left out, `module.name`: see `torch_pickle.unpickle`.
+
+    Returns:
+        Dicts, lists, tuples, sets, strings and numbers.
+
+    Raises:
+        OSError: the file cannot be opened.
+        CorruptCheckpointError: it has neither format.
+        UnsafeCheckpointError: its pickle asks for something else.
+
+    Example:
+        >>> import os, pickle, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "vocab.pkl")
+        >>> with open(path, "wb") as file:
+        ...     pickle.dump({"idx2sym": ["the", "cat"]}, file)
+        >>> read_object(path)
+        {'idx2sym': ['the', 'cat']}
+    """
+    mapped: Any = map_file(path)
+    with _errors_that_name(path):
+        if mapped[:4] == b"PK\3\4":
+            return _read_zip(path, mapped, omitted)[0]
+        first, _ = unpickle(mapped, omitted)
+        if first != _LEGACY_MAGIC:
+            return first
+        mapped.seek(0)
+        return _read_legacy(path, mapped, omitted)[0]
+
+
+@contextlib.contextmanager
+def _errors_that_name(path: str) -> Iterator[None]:
+    try:
+        yield
     except UnsafeCheckpointError as error:
         raise UnsafeCheckpointError(f"{path}: {error}") from error
     except (ValueError, OverflowError) as error:
         raise CorruptCheckpointError(f"{path}: {error}") from error
 
 
-def _read_zip(path: str, mapped: mmap.mmap) -> tuple[Any, dict[str, int]]:
+def _read_zip(
+    path: str, mapped: mmap.mmap, omitted: Collection[str] = ()
+) -> tuple[Any, dict[str, int]]:
     """Read the skeleton, and find at which byte each storage starts."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -91,7 +135,7 @@ def _read_zip(path: str, mapped: mmap.mmap) -> tuple[Any, dict[str, int]]:
 
     if root + "byteorder" in members and content("byteorder") != b"little":
         raise ValueError("only little-endian files are supported")
-    state_dict, storages = unpickle(io.BytesIO(content("data.pkl")))
+    state_dict, storages = unpickle(io.BytesIO(content("data.pkl")), omitted)
     starts = {}
     for storage in storages.values():
         starts[storage.key], size = locate(f"data/{storage.key}")
@@ -100,7 +144,9 @@ def _read_zip(path: str, mapped: mmap.mmap) -> tuple[Any, dict[str, int]]:
     return state_dict, starts
 
 
-def _read_legacy(path: str, mapped: mmap.mmap) -> tuple[Any, dict[str, int]]:
+def _read_legacy(
+    path: str, mapped: mmap.mmap, omitted: Collection[str] = ()
+) -> tuple[Any, dict[str, int]]:
     """Read the skeleton, and find at which byte each storage starts."""
     file: Any = mapped
     if mapped[:1] != b"\x80" or unpickle(file)[0] != _LEGACY_MAGIC:
@@ -110,7 +156,7 @@ def _read_legacy(path: str, mapped: mmap.mmap) -> tuple[Any, dict[str, int]]:
     traits, _ = unpickle(file)
     if not isinstance(traits, dict) or traits.get("little_endian") is not True:
         raise ValueError("only little-endian files are supported")
-    state_dict, storages = unpickle(file)
+    state_dict, storages = unpickle(file, omitted)
     keys, _ = unpickle(file)
     if not isinstance(keys, list) or set(storages) != {key for key in keys if type(key) is str}:
         raise ValueError("the storages in the file are not those of its tensors")

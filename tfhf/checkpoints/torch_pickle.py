@@ -7,7 +7,7 @@ standard library's `pickletools` splits the program into instructions and runs n
 """
 
 import pickletools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, BinaryIO, NamedTuple
 
 import ml_dtypes
@@ -116,6 +116,13 @@ def _size(numbers: Any) -> tuple[Any, ...]:
     return numbers
 
 
+class Omitted:
+    """Stands for an object that the reader leaves out; nothing is known of it."""
+
+    def __init__(self, *arguments: Any) -> None:
+        pass
+
+
 _CALLABLE: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered_dict,
     "builtins.set": _set,
@@ -156,11 +163,13 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 
-def _global(module: Any, name: Any) -> Callable[..., Any] | np.dtype[Any]:
+def _global(module: Any, name: Any, omitted: Collection[str]) -> Callable[..., Any] | np.dtype[Any]:
     """What stands for a global that the pickle names."""
     if not isinstance(module, str) or not isinstance(name, str):
         raise ValueError("a global's name is no string")
     full_name = f"{module}.{name}"
+    if full_name in omitted:
+        return Omitted
     if full_name in _CALLABLE:
         return _CALLABLE[full_name]
     if full_name in _DTYPES:
@@ -180,11 +189,13 @@ def _storage(identifier: Any) -> Storage:
     raise ValueError("a persistent identifier names no storage")
 
 
-def unpickle(file: BinaryIO) -> tuple[Any, dict[str, Storage]]:
+def unpickle(file: BinaryIO, omitted: Collection[str] = ()) -> tuple[Any, dict[str, Storage]]:
     """Read one pickle from `file`, which is left at its end.
 
     Args:
         file: the pickle; needs `read`, `readline` and `tell`.
+        omitted: classes and functions, `module.name`, that the pickle may ask for: they are not
+            looked for, and what they would make is an `Omitted`.
 
     Returns:
         The object: dicts, lists, tuples, sets, strings, numbers, dtypes, and a `Storage` or
@@ -204,14 +215,14 @@ def unpickle(file: BinaryIO) -> tuple[Any, dict[str, Storage]]:
     """
     storages: dict[str, Storage] = {}
     try:
-        return _run(file, storages), storages
+        return _run(file, storages, omitted), storages
     except UnsafeCheckpointError:
         raise
     except (ValueError, TypeError, LookupError) as error:  # An empty stack, a wrong argument, ….
         raise ValueError(f"the pickle is broken: {error}") from error
 
 
-def _run(file: BinaryIO, storages: dict[str, Storage]) -> Any:
+def _run(file: BinaryIO, storages: dict[str, Storage], omitted: Collection[str]) -> Any:
     """Run the program on a stack. `outer` holds the stacks below the marks."""
     stack: list[Any] = []
     outer: list[list[Any]] = []
@@ -277,21 +288,24 @@ def _run(file: BinaryIO, storages: dict[str, Storage]) -> Any:
                 items = since_mark()
                 _set_items(stack[-1], items[::2], items[1::2])
             case "GLOBAL":
-                stack.append(_global(*str(argument).rsplit(" ", 1)))
+                module, name = str(argument).rsplit(" ", 1)
+                stack.append(_global(module, name, omitted))
             case "STACK_GLOBAL":
                 name, module = stack.pop(), stack.pop()
-                stack.append(_global(module, name))
+                stack.append(_global(module, name, omitted))
             case "BINPERSID":
                 storage = _storage(stack.pop())
                 if storages.setdefault(storage.key, storage).nbytes != storage.nbytes:
                     raise ValueError(f"storage {storage.key} has two sizes")
                 stack.append(storage)
+            case "NEWOBJ" if len(stack) > 1 and stack[-2] is Omitted:
+                stack[-2:] = [Omitted()]
             case "REDUCE":
                 arguments, function = stack.pop(), stack.pop()
-                stack.append(function(*arguments))  # Only _CALLABLE puts callables on the stack.
+                stack.append(function(*arguments))  # Only _global puts callables on the stack.
             case "BUILD":
                 stack.pop()  # The attributes of a state dict: version numbers of its modules.
-                if not isinstance(stack[-1], dict):
+                if not isinstance(stack[-1], dict | Omitted):
                     raise ValueError("attributes are set on something that is no dict")
             case _:
                 raise UnsafeCheckpointError(

@@ -67,7 +67,8 @@ class Row:
 class Dense(Row):
     """A dense layer: PyTorch keeps the kernel as [units, input_size], under ``weight``.
 
-    Names in braces, ``self.{query,key,value}``, are matrices that are one, side by side, here.
+    Names in braces, ``self.{query,key,value}``, are matrices that are one, side by side, here; the
+    layer knows their ``part_sizes``.
     """
 
     name: str
@@ -76,24 +77,73 @@ class Dense(Row):
         """Bind ``kernel`` and, where there is one, ``bias``."""
         names = [rename(name) for name in _braces(self.name)]
         input_size, units = layer.kernel.shape
-        parts, size = len(names), units // len(names)
+        sizes = layer.part_sizes if len(names) > 1 else (units,)
+        ends = np.cumsum(sizes)[:-1]
         yield _bind(
             layer,
             "kernel",
             [f"{name}.weight" for name in names],
-            [(size, input_size)] * parts,
+            [(size, input_size) for size in sizes],
             lambda arrays: np.concatenate([array.T for array in arrays], axis=1),
-            lambda value: [part.T for part in np.split(value, parts, axis=1)],
+            lambda value: [part.T for part in np.split(value, ends, axis=1)],
         )
         if layer.use_bias:
             yield _bind(
                 layer,
                 "bias",
                 [f"{name}.bias" for name in names],
-                [(size,)] * parts,
+                [(size,) for size in sizes],
                 np.concatenate,
-                lambda value: np.split(value, parts),
+                lambda value: np.split(value, ends),
             )
+
+
+@dataclass(frozen=True)
+class HeadByHead(Row):
+    """The ``qkv`` of an attention, whose rows PyTorch keeps by heads, and by parts in each head.
+
+    That is: query, key and value of the first head, then those of the second; here all queries
+    come first.
+    """
+
+    name: str
+
+    def bind(self, layer: Any, rename: Callable[[str], str]) -> Iterator[Binding]:
+        """Bind the ``kernel`` and, where there is one, the ``bias`` of ``layer.qkv``."""
+        heads, size, qkv = layer.num_heads, layer.head_size, layer.qkv
+        input_size, units = qkv.kernel.shape
+        yield _bind(
+            qkv,
+            "kernel",
+            [f"{rename(self.name)}.weight"],
+            [(units, input_size)],
+            lambda arrays: (
+                arrays[0].reshape(heads, 3, size, -1).transpose(3, 1, 0, 2).reshape(-1, units)
+            ),
+            lambda value: [
+                value.reshape(-1, 3, heads, size).transpose(2, 1, 3, 0).reshape(units, -1)
+            ],
+        )
+        if qkv.use_bias:
+            yield _bind(
+                qkv,
+                "bias",
+                [f"{rename(self.name)}.bias"],
+                join=lambda arrays: arrays[0].reshape(heads, 3, size).swapaxes(0, 1).reshape(-1),
+                split=lambda value: [value.reshape(3, heads, size).swapaxes(0, 1).reshape(-1)],
+            )
+
+
+@dataclass(frozen=True)
+class Conv1D(Row):
+    """A dense layer that PyTorch, too, keeps as [input_size, units], as GPT-2's first code did."""
+
+    name: str
+
+    def bind(self, layer: Any, rename: Callable[[str], str]) -> Iterator[Binding]:
+        """Bind ``kernel`` and ``bias``."""
+        yield _bind(layer, "kernel", [f"{rename(self.name)}.weight"])
+        yield _bind(layer, "bias", [f"{rename(self.name)}.bias"])
 
 
 @dataclass(frozen=True)
@@ -133,10 +183,10 @@ class Norm(Row):
     name: str
 
     def bind(self, layer: Any, rename: Callable[[str], str]) -> Iterator[Binding]:
-        """Bind ``gamma`` and, where there is one, ``beta``."""
-        yield _bind(layer, "gamma", [f"{rename(self.name)}.weight"])
-        if layer.use_bias:
-            yield _bind(layer, "beta", [f"{rename(self.name)}.bias"])
+        """Bind those of ``gamma`` and ``beta`` that there are."""
+        for attribute, name in (("gamma", "weight"), ("beta", "bias")):
+            if getattr(layer, attribute, None) is not None:
+                yield _bind(layer, attribute, [f"{rename(self.name)}.{name}"])
 
 
 @dataclass(frozen=True)
@@ -149,6 +199,19 @@ class Bias(Row):
         """Bind ``bias``."""
         if layer.bias is not None:
             yield _bind(layer, "bias", [rename(self.name)])
+
+
+@dataclass(frozen=True)
+class Parameters(Row):
+    """A layer's own variables, each under a name of its own: {attribute: name}."""
+
+    names: Mapping[str, str]
+
+    def bind(self, layer: Any, rename: Callable[[str], str]) -> Iterator[Binding]:
+        """Bind those that the layer has."""
+        for attribute, name in self.names.items():
+            if getattr(layer, attribute) is not None:
+                yield _bind(layer, attribute, [rename(name)])
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,33 @@
 
 from tfhf.layers.activations import get_tf_activation
 from tfhf.layers.attention import MultiHeadAttention, attention_bias
-from tfhf.layers.core import Block, Dense, Embedding, LayerNorm, resize
+from tfhf.layers.core import (
+    Block,
+    Dense,
+    Embedding,
+    LayerNorm,
+    Normalization,
+    RMSNorm,
+    resize,
+)
 from tfhf.layers.disentangled import (
+    ConvolvedLayer,
     DisentangledAttention,
     DisentangledContext,
+    DisentangledStack,
+    NeighbourConvolution,
     RelativePositions,
     RelativePositionTable,
 )
+from tfhf.layers.dropout import Dropout
+from tfhf.layers.embeddings import InputEmbeddings, blank_unseen
+from tfhf.layers.heads import ClassificationHead, LanguageModelingHead
 from tfhf.layers.initializers import Normal, loading_weights
-from tfhf.layers.positions import relative_position_buckets, signed_position_buckets
+from tfhf.layers.positions import (
+    relative_position_buckets,
+    signed_position_buckets,
+    sinusoidal_positions,
+)
 from tfhf.layers.rotary import Rotation, rotary_angles, rotate
 from tfhf.layers.sliding_window import SlidingWindowAttention, window_layout, window_mask
 from tfhf.layers.transformer import (
@@ -23,16 +41,25 @@ from tfhf.layers.transformer import (
 
 __all__ = [
     "Block",
+    "ClassificationHead",
+    "ConvolvedLayer",
     "Dense",
     "DisentangledAttention",
     "DisentangledContext",
+    "DisentangledStack",
+    "Dropout",
     "Embedding",
     "FeedForward",
     "GatedFeedForward",
+    "InputEmbeddings",
+    "LanguageModelingHead",
     "LayerNorm",
     "MultiHeadAttention",
+    "NeighbourConvolution",
     "Normal",
+    "Normalization",
     "PreNormLayer",
+    "RMSNorm",
     "RelativePositionTable",
     "RelativePositions",
     "Rotation",
@@ -40,6 +67,7 @@ __all__ = [
     "TransformerLayer",
     "TransformerStack",
     "attention_bias",
+    "blank_unseen",
     "get_tf_activation",
     "loading_weights",
     "relative_position_buckets",
@@ -47,6 +75,7 @@ __all__ = [
     "rotary_angles",
     "rotate",
     "signed_position_buckets",
+    "sinusoidal_positions",
     "window_layout",
     "window_mask",
 ]

@@ -11,8 +11,13 @@ Activation = Callable[[tf.Tensor], tf.Tensor]
 
 
 def gelu(x: tf.Tensor) -> tf.Tensor:
-    """Gaussian error linear unit, exact (Hendrycks and Gimpel, 2016)."""
-    return tf.nn.gelu(x, approximate=False)
+    """Gaussian error linear unit, exact (Hendrycks and Gimpel, 2016), in float32 at least.
+
+    With ``erf``, which is faster than the ``erfc`` of ``tf.nn.gelu``. In this form TensorFlow fuses
+    it with the matrix product before it, where no gradient is asked for.
+    """
+    t = tf.cast(x, tf.float64 if x.dtype == tf.float64 else tf.float32)
+    return tf.cast(t * (0.5 * (1.0 + tf.math.erf(t * math.sqrt(0.5)))), x.dtype)
 
 
 def gelu_new(x: tf.Tensor) -> tf.Tensor:

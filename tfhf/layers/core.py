@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -44,20 +45,24 @@ def resize(layer: keras.layers.Layer, attribute: str, size: int, axis: int = 0) 
 
 
 class Dense(keras.layers.Dense):
-    """``activation(x @ kernel + bias)`` on the last axis, as one matrix product of rank 2."""
+    """``activation(x @ kernel + bias)`` on the last axis, as one matrix product of rank 2.
+
+    Several ``units`` are those of as many matrices, side by side in one.
+    """
 
     def __init__(
         self,
         input_size: int,
-        units: int,
+        units: int | Sequence[int],
         *,
         activation: Activation | None = None,
         use_bias: bool = True,
         stddev: float = 0.02,
         **kwargs: Any,
     ) -> None:
+        self.part_sizes = (units,) if isinstance(units, int) else tuple(units)
         super().__init__(
-            units,
+            sum(self.part_sizes),
             activation=activation,
             use_bias=use_bias,
             kernel_initializer=Normal(stddev),
@@ -75,6 +80,7 @@ class Dense(keras.layers.Dense):
         if self.use_bias:
             resize(self, "bias", units)
         self.units = units
+        self.part_sizes = (units,)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Map [..., input_size] to [..., units]."""
@@ -137,19 +143,29 @@ class Embedding(keras.layers.Layer):
 class LayerNorm(keras.layers.Layer):
     """Layer normalisation over the last axis, computed in float32 (Ba et al., 2016)."""
 
-    def __init__(self, size: int, epsilon: float, *, use_bias: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        size: int,
+        epsilon: float,
+        *,
+        use_scale: bool = True,
+        use_bias: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.size = size
         self.epsilon = epsilon
+        self.use_scale = use_scale
         self.use_bias = use_bias
         self.gamma_initializer = keras.initializers.Ones()
         self.beta_initializer = keras.initializers.Zeros()
 
     def build(self, input_shape: Any = None) -> None:
-        """Create ``gamma`` and, with ``use_bias``, ``beta`` [size]."""
-        self.gamma = self.add_weight(
-            name="gamma", shape=(self.size,), initializer=self.gamma_initializer, autocast=False
-        )
+        """Create, as both flags say, ``gamma`` and ``beta`` [size]."""
+        if self.use_scale:
+            self.gamma = self.add_weight(
+                name="gamma", shape=(self.size,), initializer=self.gamma_initializer, autocast=False
+            )
         if self.use_bias:
             self.beta = self.add_weight(
                 name="beta", shape=(self.size,), initializer=self.beta_initializer, autocast=False
@@ -159,9 +175,59 @@ class LayerNorm(keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Normalise [..., size]."""
         x = tf.cast(inputs, tf.float32)
-        mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
-        scale = tf.math.rsqrt(variance + self.epsilon) * tf.cast(self.gamma, tf.float32)
-        x = (x - mean) * scale
+        x -= tf.reduce_mean(x, axis=-1, keepdims=True)
+        x *= tf.math.rsqrt(tf.reduce_mean(x * x, axis=-1, keepdims=True) + self.epsilon)
+        if self.use_scale:
+            x *= tf.cast(self.gamma, tf.float32)
         if self.use_bias:
-            x += tf.cast(self.beta, tf.float32)
+            x = tf.nn.bias_add(x, tf.cast(self.beta, tf.float32))
         return tf.cast(x, self.compute_dtype)
+
+
+class RMSNorm(keras.layers.Layer):
+    """Scales the last axis to the mean square 1, in float32 (Zhang and Sennrich, 2019).
+
+    https://arxiv.org/abs/1910.07467
+
+    Args:
+        size: of the last axis.
+        epsilon: added to the mean square.
+        offset: what is added to ``gamma``, which starts at 1 - ``offset``. Gemma's offset is 1; its
+            product with ``gamma`` is then rounded once, while without an offset that is done, as by
+            Llama, in the compute dtype.
+        **kwargs: those of a Keras layer.
+
+    Reference: ``LlamaRMSNorm``, ``Gemma2RMSNorm``.
+
+    Example:
+        >>> norm = RMSNorm(2, epsilon=0.0)
+        >>> norm(tf.constant([[1.0, 7.0]])).numpy().round(3).tolist()
+        [[0.20000000298023224, 1.399999976158142]]
+    """
+
+    def __init__(self, size: int, epsilon: float, *, offset: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = size
+        self.epsilon = epsilon
+        self.offset = offset
+        self.gamma_initializer = keras.initializers.Constant(1.0 - offset)
+
+    def build(self, input_shape: Any = None) -> None:
+        """Create ``gamma`` [size]."""
+        self.gamma = self.add_weight(
+            name="gamma", shape=(self.size,), initializer=self.gamma_initializer, autocast=False
+        )
+        self.built = True
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Normalise [..., size]."""
+        x = tf.cast(inputs, tf.float32)
+        mean_square = tf.reduce_mean(tf.square(x), axis=-1, keepdims=True)
+        x *= tf.math.rsqrt(mean_square + self.epsilon)
+        if self.offset:
+            x *= self.offset + tf.cast(self.gamma, tf.float32)
+            return tf.cast(x, self.compute_dtype)
+        return tf.cast(x, self.compute_dtype) * tf.cast(self.gamma, self.compute_dtype)
+
+
+Normalization = LayerNorm | RMSNorm

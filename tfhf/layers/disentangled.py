@@ -13,9 +13,14 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tfhf.layers.attention import MultiHeadAttention
-from tfhf.layers.core import Dense, Embedding
+from tfhf.layers.activations import Activation
+from tfhf.layers.attention import AttentionOutput, MultiHeadAttention, attention_bias
+from tfhf.layers.core import Block, Dense, Embedding, LayerNorm
+from tfhf.layers.dropout import Dropout
+from tfhf.layers.embeddings import blank_unseen
+from tfhf.layers.initializers import Normal
 from tfhf.layers.positions import signed_position_buckets
+from tfhf.layers.transformer import LayerOutput, StackOutput, TransformerLayer, TransformerStack
 
 
 class RelativePositions(NamedTuple):
@@ -101,6 +106,29 @@ def relative_shift(scores: tf.Tensor) -> tf.Tensor:
     return rows[..., :length]
 
 
+class QueryValueBias(Block):
+    """Biases of queries and values, for attention whose keys have none."""
+
+    def __init__(self, hidden_size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.hidden_size = hidden_size
+        self.query_bias_initializer = self.value_bias_initializer = keras.initializers.Zeros()
+
+    def build(self, input_shape: Any = None) -> None:
+        """Create ``query_bias`` and ``value_bias`` [hidden_size]."""
+        options = {"shape": (self.hidden_size,), "initializer": self.query_bias_initializer}
+        self.query_bias = self.add_weight(name="query_bias", **options)
+        self.value_bias = self.add_weight(name="value_bias", **options)
+        super().build()
+
+    def call(self, projected: tf.Tensor) -> tf.Tensor:
+        """Add to queries, keys and values [batch, length, 3 * hidden_size], side by side."""
+        query_bias = tf.cast(self.query_bias, projected.dtype)
+        value_bias = tf.cast(self.value_bias, projected.dtype)
+        bias = tf.concat([query_bias, tf.zeros_like(query_bias), value_bias], axis=0)
+        return tf.nn.bias_add(projected, bias)
+
+
 class DisentangledAttention(MultiHeadAttention):
     """Attention by content, and by content and relative position.
 
@@ -113,9 +141,10 @@ class DisentangledAttention(MultiHeadAttention):
         share_projections: whether positions are projected as contents are, not by layers of
             their own.
         position_dropout: rate for the vectors of positions.
+        key_bias: whether keys, those of positions too, have a bias, as queries do.
         **kwargs: those of `MultiHeadAttention`.
 
-    Reference: ``DisentangledSelfAttention`` of DeBERTa v2.
+    Reference: ``DisentangledSelfAttention`` of DeBERTa and DeBERTa v2.
     """
 
     def __init__(
@@ -127,19 +156,29 @@ class DisentangledAttention(MultiHeadAttention):
         relative: bool,
         share_projections: bool,
         position_dropout: float,
+        key_bias: bool = True,
         stddev: float = 0.02,
         **kwargs: Any,
     ) -> None:
-        super().__init__(hidden_size, num_heads, stddev=stddev, **kwargs)
+        super().__init__(
+            hidden_size, num_heads, stddev=stddev, use_bias=key_bias, out_bias=True, **kwargs
+        )
+        self.query_value_bias = None
+        if not key_bias:
+            self.query_value_bias = QueryValueBias(
+                hidden_size, name="query_value_bias", dtype=self.dtype_policy
+            )
         self.has_c2p, self.has_p2c = "c2p" in terms, "p2c" in terms
         # As many scores are added as there are terms, and content to content.
         self.scale = (1 + self.has_c2p + self.has_p2c) ** -0.5
         self.share_projections = share_projections
-        self.position_dropout = keras.layers.Dropout(position_dropout, dtype=self.dtype_policy)
+        self.position_dropout = Dropout(position_dropout, dtype=self.dtype_policy)
         self.position_key = self.position_query = None
         options = {"stddev": stddev, "dtype": self.dtype_policy}
         if relative and self.has_c2p and not share_projections:
-            self.position_key = Dense(hidden_size, hidden_size, name="position_key", **options)
+            self.position_key = Dense(
+                hidden_size, hidden_size, use_bias=key_bias, name="position_key", **options
+            )
         if relative and self.has_p2c and not share_projections:
             self.position_query = Dense(hidden_size, hidden_size, name="position_query", **options)
 
@@ -149,13 +188,12 @@ class DisentangledAttention(MultiHeadAttention):
         bias: DisentangledContext,
         head_mask: tf.Tensor | None = None,
         training: bool = False,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Attend from [batch, length, hidden_size] to itself.
-
-        Returns:
-            The mixed values [batch, length, hidden_size]; the weights [batch, heads, query, key].
-        """
-        query, key, value = self.split_heads(self.qkv(hidden_states), 3)
+    ) -> AttentionOutput:
+        """Attend from [batch, length, hidden_size] to itself."""
+        projected = self.qkv(hidden_states)
+        if self.query_value_bias is not None:
+            projected = self.query_value_bias(projected)
+        query, key, value = self.split_heads(projected, 3)
         query *= self.scale
         if bias.seen is not None:
             # Padding sees all alike: its scores are constants, through which no gradient flows.
@@ -164,7 +202,7 @@ class DisentangledAttention(MultiHeadAttention):
         for scores in self.position_scores(query, key, bias, training):
             added = scores if added is None else added + scores
         mixed, weights = self.attend(query, key, value, added, head_mask, training)
-        return self.out(mixed), weights
+        return AttentionOutput(self.out(mixed), weights)
 
     def position_scores(
         self, query: tf.Tensor, key: tf.Tensor, context: DisentangledContext, training: bool
@@ -208,3 +246,130 @@ class DisentangledAttention(MultiHeadAttention):
         if self.position_key is not None:
             (key,) = self.split_heads(self.position_key(vectors), 1)
         return query, key
+
+
+class NeighbourConvolution(Block):
+    """A convolution over neighbouring tokens, added to states and normalised.
+
+    Args:
+        hidden_size: size of the states.
+        kernel_size: how many tokens it sees, an odd number.
+        groups: in how many parts it splits the states.
+        activation: of what it adds.
+        epsilon: of the normalisation.
+        dropout: rate of what it adds.
+        stddev: of the kernel's first values.
+        **kwargs: ``dtype`` and ``name``.
+
+    Raises:
+        ValueError: ``kernel_size`` is even.
+
+    Reference: ``ConvLayer`` of DeBERTa v2.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        kernel_size: int,
+        *,
+        groups: int,
+        activation: Activation,
+        epsilon: float,
+        dropout: float,
+        stddev: float,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if kernel_size % 2 == 0:
+            raise ValueError(f"config.conv_kernel_size must be odd, but it is {kernel_size}")
+        self.hidden_size = hidden_size
+        self.activation = activation
+        self.conv = keras.layers.Conv1D(
+            hidden_size,
+            kernel_size,
+            padding="same",
+            groups=groups,
+            kernel_initializer=Normal(stddev),
+            name="conv",
+            dtype=self.dtype_policy,
+        )
+        self.norm = LayerNorm(hidden_size, epsilon, name="norm", dtype=self.dtype_policy)
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy)
+
+    def build(self, input_shape: Any = None) -> None:
+        """Create the variables."""
+        self.conv.build((None, None, self.hidden_size))
+        super().build()
+
+    def call(
+        self,
+        inputs: tf.Tensor,
+        hidden_states: tf.Tensor,
+        seen: tf.Tensor | None,
+        training: bool = False,
+    ) -> tf.Tensor:
+        """Return ``hidden_states`` with what the convolution makes of ``inputs``, normalised.
+
+        Both are [batch, length, hidden_size]; the result is 0 where a token is not ``seen``.
+        """
+        x = blank_unseen(self.conv(inputs), seen)
+        x = self.activation(self.dropout(x, training=training))
+        return blank_unseen(self.norm(hidden_states + x), seen)
+
+
+class ConvolvedLayer(TransformerLayer):
+    """A layer beside which a convolution reads the same input, and adds to its output."""
+
+    def __init__(self, *args: Any, convolution: NeighbourConvolution, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.convolution = convolution
+
+    def call(  # type: ignore[override]
+        self,
+        hidden_states: tf.Tensor,
+        bias: DisentangledContext,
+        training: bool = False,
+        **inputs: Any,
+    ) -> LayerOutput:
+        """Return the new hidden states and the attention weights; see `TransformerLayer`."""
+        output = super().call(hidden_states, bias=bias, training=training, **inputs)
+        states = self.convolution(hidden_states, output.hidden_states, bias.seen, training=training)
+        return output._replace(hidden_states=states)
+
+
+class DisentangledStack(TransformerStack):
+    """Layers with `DisentangledAttention` that share one table of relative positions.
+
+    Args:
+        layers: the layers.
+        positions: that table; ``None``: positions are not told here.
+        position_norm: normalises its vectors.
+        **kwargs: ``dtype`` and ``name``.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[TransformerLayer],
+        *,
+        positions: RelativePositionTable | None,
+        position_norm: LayerNorm | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(layers, **kwargs)
+        self.positions = positions
+        self.position_norm = position_norm
+
+    def call(  # type: ignore[override]
+        self, hidden_states: tf.Tensor, seen: tf.Tensor | None, **inputs: Any
+    ) -> StackOutput:
+        """Run all layers on [batch, length, hidden_size]; ``seen`` is bool [batch, length]."""
+        # Padding sees nothing, that is, all alike.
+        bias = None if seen is None else attention_bias(seen[:, :, None] & seen[:, None, :])
+        positions = None
+        if self.positions is not None:
+            positions = self.positions(tf.shape(hidden_states)[1])
+            if self.position_norm is not None:
+                positions = positions._replace(vectors=self.position_norm(positions.vectors))
+        return super().call(
+            hidden_states, bias=DisentangledContext(seen, bias, positions), **inputs
+        )

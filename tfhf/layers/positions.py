@@ -1,12 +1,35 @@
-"""Relative positions, in buckets that widen with the distance.
+"""Positions as waves, and relative positions in buckets that widen with the distance.
 
-T5's, which MPNet has too (Raffel et al., 2020), and those of DeBERTa v2 (He et al., 2020).
+The buckets are T5's, which MPNet has too (Raffel et al., 2020), and those of DeBERTa v2 (He et al.,
+2020).
 """
 
 from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
+
+
+def sinusoidal_positions(position_ids: tf.Tensor, size: int) -> tf.Tensor:
+    """Return sines, then cosines, of positions in wavelengths from 2π to 20,000π.
+
+    Args:
+        position_ids: int [batch or 1, length].
+        size: of the vectors.
+
+    Returns:
+        float32 [batch or 1, length, size].
+
+    Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762; as in CTRL, sines come first.
+
+    Example:
+        >>> sinusoidal_positions(tf.constant([[0]]), 4).numpy().tolist()
+        [[[0.0, 0.0, 1.0, 1.0]]]
+    """
+    exponents = np.arange(0, size, 2, dtype=np.float32) / np.float32(size)
+    frequencies = np.float32(1.0) / np.power(np.float32(10000.0), exponents)
+    angles = tf.cast(position_ids, tf.float32)[..., None] * frequencies
+    return tf.concat([tf.sin(angles), tf.cos(angles[..., : size // 2])], axis=-1)
 
 
 def relative_position_buckets(

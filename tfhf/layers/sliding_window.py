@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfhf.layers.attention import MultiHeadAttention
+from tfhf.layers.attention import AttentionOutput, MultiHeadAttention
 from tfhf.layers.checks import require_mask
 from tfhf.layers.core import Dense
 
@@ -151,7 +151,7 @@ class SlidingWindowAttention(MultiHeadAttention):
         options = {"stddev": stddev, "dtype": self.dtype_policy}
         self.global_query = Dense(hidden_size, hidden_size, name="global_query", **options)
         self.global_key_value = Dense(
-            hidden_size, 2 * hidden_size, name="global_key_value", **options
+            hidden_size, (hidden_size, hidden_size), name="global_key_value", **options
         )
 
     def blocks(self, x: tf.Tensor) -> tf.Tensor:
@@ -177,7 +177,7 @@ class SlidingWindowAttention(MultiHeadAttention):
         bias: WindowMask,
         head_mask: tf.Tensor | None = None,
         training: bool = False,
-    ) -> tuple[tf.Tensor, WindowWeights]:
+    ) -> AttentionOutput:
         """Attend within [batch, length, hidden_size]; the length is a multiple of half a window.
 
         Args:
@@ -185,16 +185,13 @@ class SlidingWindowAttention(MultiHeadAttention):
             bias: who sees whom, of :func:`window_mask`.
             head_mask: [1, heads, 1, 1], 0 silences a head.
             training: apply dropout.
-
-        Returns:
-            The mixed values [batch, length, hidden_size]; the weights.
         """
         mixed, local = self.attend_nearby(hidden_states, bias, head_mask, training)
         to_all = None
         if bias.positions is not None:
             from_all, to_all = self.attend_to_all(hidden_states, bias, head_mask, training)
             mixed += from_all
-        return self.out(mixed), WindowWeights(local, to_all)
+        return AttentionOutput(self.out(mixed), WindowWeights(local, to_all))
 
     def attend_nearby(
         self,

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
-import keras
 import tensorflow as tf
 
 from tfhf.layers.activations import Activation
-from tfhf.layers.attention import MultiHeadAttention
-from tfhf.layers.core import Block, Dense, LayerNorm
+from tfhf.layers.attention import AttentionOutput, MultiHeadAttention
+from tfhf.layers.cache import KeyValues
+from tfhf.layers.core import Block, Dense, LayerNorm, Normalization
+from tfhf.layers.dropout import Dropout
 from tfhf.layers.rotary import Rotation
 
 
 class FeedForward(Block):
-    """Two dense layers with an activation between them."""
+    """Two dense layers with an activation, and perhaps dropout, between them."""
 
     def __init__(
         self,
@@ -23,19 +24,22 @@ class FeedForward(Block):
         intermediate_size: int,
         activation: Activation,
         *,
+        dropout: float = 0.0,
+        use_bias: bool = True,
         stddev: float = 0.02,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        options = {"stddev": stddev, "dtype": self.dtype_policy}
+        options = {"stddev": stddev, "use_bias": use_bias, "dtype": self.dtype_policy}
         self.intermediate = Dense(
             hidden_size, intermediate_size, activation=activation, name="intermediate", **options
         )
         self.out = Dense(intermediate_size, hidden_size, name="out", **options)
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy)
 
-    def call(self, hidden_states: tf.Tensor) -> tf.Tensor:
+    def call(self, hidden_states: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Map [batch, length, hidden_size] to the same shape."""
-        return self.out(self.intermediate(hidden_states))
+        return self.out(self.dropout(self.intermediate(hidden_states), training=training))
 
 
 class GatedFeedForward(Block):
@@ -59,10 +63,10 @@ class GatedFeedForward(Block):
         options = {"stddev": stddev, "use_bias": use_bias, "dtype": self.dtype_policy}
         self.activation = activation
         self.intermediate = Dense(
-            hidden_size, 2 * intermediate_size, name="intermediate", **options
+            hidden_size, (intermediate_size, intermediate_size), name="intermediate", **options
         )
         self.out = Dense(intermediate_size, hidden_size, name="out", **options)
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     def call(self, hidden_states: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Map [batch, length, hidden_size] to the same shape."""
@@ -70,10 +74,23 @@ class GatedFeedForward(Block):
         return self.out(self.dropout(self.activation(x) * gate, training=training))
 
 
+class LayerOutput(NamedTuple):
+    """What a layer returns; ``past_key_value`` is for the tokens that follow.
+
+    It holds the keys and values of attention, then those of cross-attention, where there is some.
+    """
+
+    hidden_states: tf.Tensor
+    attentions: Any
+    cross_attentions: tf.Tensor | None = None
+    past_key_value: tuple[KeyValues | None, ...] = ()
+
+
 class TransformerLayer(Block):
     """Attention, optional cross-attention and feed-forward, each added and then normalised.
 
-    ``attention_type`` makes the attention: a subclass of `MultiHeadAttention`, or a partial of one.
+    ``attention_type``, ``feed_forward_type`` and ``norm_type`` make the parts: subclasses of the
+    defaults, or partials of them.
     Reference: ``BertLayer``, and ``TransformerBlock`` of DistilBERT.
     """
 
@@ -90,21 +107,23 @@ class TransformerLayer(Block):
         stddev: float,
         cross_attention: bool = False,
         attention_type: Callable[..., MultiHeadAttention] = MultiHeadAttention,
+        feed_forward_type: Callable[..., FeedForward] = FeedForward,
+        norm_type: Callable[..., LayerNorm] = LayerNorm,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         dtype = self.dtype_policy
         attention = {"dropout": attention_dropout, "stddev": stddev, "dtype": dtype}
         self.attention = attention_type(hidden_size, num_heads, name="attention", **attention)
-        self.attention_norm = LayerNorm(hidden_size, epsilon, name="attention_norm", dtype=dtype)
+        self.attention_norm = norm_type(hidden_size, epsilon, name="attention_norm", dtype=dtype)
         if cross_attention:
             self.cross_attention = MultiHeadAttention(
                 hidden_size, num_heads, cross_attention=True, name="cross_attention", **attention
             )
-            self.cross_attention_norm = LayerNorm(
+            self.cross_attention_norm = norm_type(
                 hidden_size, epsilon, name="cross_attention_norm", dtype=dtype
             )
-        self.feed_forward = FeedForward(
+        self.feed_forward = feed_forward_type(
             hidden_size,
             intermediate_size,
             activation,
@@ -112,8 +131,8 @@ class TransformerLayer(Block):
             name="feed_forward",
             dtype=dtype,
         )
-        self.output_norm = LayerNorm(hidden_size, epsilon, name="output_norm", dtype=dtype)
-        self.dropout = keras.layers.Dropout(dropout, dtype=dtype)
+        self.output_norm = norm_type(hidden_size, epsilon, name="output_norm", dtype=dtype)
+        self.dropout = Dropout(dropout, dtype=dtype)
 
     def call(
         self,
@@ -123,57 +142,85 @@ class TransformerLayer(Block):
         encoder_hidden_states: tf.Tensor | None = None,
         encoder_bias: tf.Tensor | None = None,
         training: bool = False,
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
-        """Return the new hidden states, the attention weights and the cross-attention weights."""
-        mixed, weights = self.attention(
-            hidden_states, bias=bias, head_mask=head_mask, training=training
+        **inputs: Any,
+    ) -> LayerOutput:
+        """Map [batch, length, hidden_size] to the same shape; ``inputs`` are more for attention."""
+        own_past, cross_past = _pasts(inputs)
+        own = self.attention(
+            hidden_states, bias=bias, head_mask=head_mask, training=training, **own_past
         )
-        hidden_states = self.attention_norm(hidden_states + self.dropout(mixed, training=training))
-        cross_weights = None
+        mixed = self.dropout(own.mixed, training=training)
+        hidden_states = self.attention_norm(hidden_states + mixed)
+        cross = None
         if encoder_hidden_states is not None:
-            mixed, cross_weights = self.cross_attention(
+            cross = self.cross_attention(
                 hidden_states,
                 bias=encoder_bias,
                 key_value_states=encoder_hidden_states,
                 training=training,
+                **cross_past,
             )
-            mixed = self.dropout(mixed, training=training)
+            mixed = self.dropout(cross.mixed, training=training)
             hidden_states = self.cross_attention_norm(hidden_states + mixed)
-        expanded = self.dropout(self.feed_forward(hidden_states), training=training)
-        return self.output_norm(hidden_states + expanded), weights, cross_weights
+        expanded = self.feed_forward(hidden_states, training=training)
+        expanded = self.dropout(expanded, training=training)
+        return _layer_output(self.output_norm(hidden_states + expanded), own, cross)
 
 
 class PreNormLayer(Block):
     """Attention and feed-forward that read normalised states and add to the states themselves.
 
-    The parts are given, for it is in them that architectures differ. Reference:
-    ``ModernBertEncoderLayer``.
+    The parts are given, for it is in them that architectures differ. Reference: ``GPT2Block``,
+    ``GPTNeoXLayer`` (parallel), ``Gemma2DecoderLayer`` (norms after the parts, too).
 
     Args:
         attention: mixes states.
         feed_forward: changes each state.
         attention_norm: normalises what ``attention`` reads; ``None``: that is normalised already.
-        feed_forward_norm: normalises what ``feed_forward`` reads.
+        feed_forward_norm: normalises what ``feed_forward`` reads; ``None``: it reads what
+            ``attention`` reads.
+        attention_out_norm: normalises what ``attention`` gives.
+        feed_forward_out_norm: normalises what ``feed_forward`` gives.
+        cross_attention: mixes an encoder's states in.
+        cross_attention_norm: normalises what ``cross_attention`` reads.
+        parallel: whether ``feed_forward`` reads the states that came in, not those that
+            ``attention`` added to.
+        add_to_normalised: whether the parts add to what they read, not to what was normalised.
         dropout: rate for what attention adds.
+        feed_forward_dropout: rate for what the feed-forward adds.
         **kwargs: those of a Keras layer.
     """
 
     def __init__(
         self,
         attention: MultiHeadAttention,
-        feed_forward: GatedFeedForward,
+        feed_forward: FeedForward | GatedFeedForward,
         *,
-        attention_norm: LayerNorm | None,
-        feed_forward_norm: LayerNorm,
+        attention_norm: Normalization | None,
+        feed_forward_norm: Normalization | None,
+        attention_out_norm: Normalization | None = None,
+        feed_forward_out_norm: Normalization | None = None,
+        cross_attention: MultiHeadAttention | None = None,
+        cross_attention_norm: Normalization | None = None,
+        parallel: bool = False,
+        add_to_normalised: bool = False,
         dropout: float = 0.0,
+        feed_forward_dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.attention_norm = attention_norm
         self.attention = attention
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.attention_out_norm = attention_out_norm
+        self.cross_attention_norm = cross_attention_norm
+        self.cross_attention = cross_attention
         self.feed_forward_norm = feed_forward_norm
         self.feed_forward = feed_forward
+        self.feed_forward_out_norm = feed_forward_out_norm
+        self.parallel = parallel
+        self.add_to_normalised = add_to_normalised
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy)
+        self.feed_forward_dropout = Dropout(feed_forward_dropout, dtype=self.dtype_policy)
 
     def call(
         self,
@@ -181,18 +228,62 @@ class PreNormLayer(Block):
         bias: tf.Tensor | None = None,
         head_mask: tf.Tensor | None = None,
         rotation: Rotation | None = None,
+        encoder_hidden_states: tf.Tensor | None = None,
+        encoder_bias: tf.Tensor | None = None,
         training: bool = False,
-    ) -> tuple[tf.Tensor, tf.Tensor, None]:
-        """Return the new hidden states, the attention weights and no cross-attention weights."""
-        x = hidden_states
-        if self.attention_norm is not None:
-            x = self.attention_norm(x)
-        mixed, weights = self.attention(
-            x, bias=bias, head_mask=head_mask, rotation=rotation, training=training
+        **inputs: Any,
+    ) -> LayerOutput:
+        """Map [batch, length, hidden_size] to the same shape; ``inputs`` are more for attention."""
+        own_past, cross_past = _pasts(inputs)
+        before = hidden_states
+        x = _normalised(self.attention_norm, hidden_states)
+        own = self.attention(
+            x, bias=bias, head_mask=head_mask, rotation=rotation, training=training, **own_past
         )
+        mixed = _normalised(self.attention_out_norm, own.mixed)
+        if self.add_to_normalised:
+            hidden_states = x
         hidden_states += self.dropout(mixed, training=training)
-        expanded = self.feed_forward(self.feed_forward_norm(hidden_states), training=training)
-        return hidden_states + expanded, weights, None
+        cross = None
+        if self.cross_attention is not None and encoder_hidden_states is not None:
+            cross = self.cross_attention(
+                _normalised(self.cross_attention_norm, hidden_states),
+                bias=encoder_bias,
+                key_value_states=encoder_hidden_states,
+                training=training,
+                **cross_past,
+            )
+            hidden_states += self.dropout(cross.mixed, training=training)
+        if self.feed_forward_norm is not None:
+            x = self.feed_forward_norm(before if self.parallel else hidden_states)
+            if self.add_to_normalised:
+                hidden_states = x
+        expanded = self.feed_forward(x, training=training)
+        expanded = _normalised(self.feed_forward_out_norm, expanded)
+        hidden_states += self.feed_forward_dropout(expanded, training=training)
+        return _layer_output(hidden_states, own, cross)
+
+
+def _normalised(norm: Normalization | None, states: tf.Tensor) -> tf.Tensor:
+    return states if norm is None else norm(states)
+
+
+def _pasts(inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return ``inputs`` for attention, and for cross-attention, each with the past of its own."""
+    past = inputs.pop("past_key_value", None)
+    if past is None:
+        return inputs, {}
+    own, *cross = past
+    return inputs | {"past_key_value": own}, {"past_key_value": cross[0]} if cross else {}
+
+
+def _layer_output(
+    hidden_states: tf.Tensor, own: AttentionOutput, cross: AttentionOutput | None
+) -> LayerOutput:
+    if cross is None:
+        return LayerOutput(hidden_states, own.weights, None, (own.past_key_value,))
+    pasts = (own.past_key_value, cross.past_key_value)
+    return LayerOutput(hidden_states, own.weights, cross.weights, pasts)
 
 
 class StackOutput(NamedTuple):
@@ -202,29 +293,38 @@ class StackOutput(NamedTuple):
     hidden_states: tuple[tf.Tensor, ...] | None
     attentions: tuple[tf.Tensor, ...] | None
     cross_attentions: tuple[tf.Tensor, ...] | None
+    past_key_values: tuple[tuple[KeyValues | None, ...], ...] | None
 
 
 class TransformerStack(Block):
     """Layers one after the other, keeping what each of them showed.
 
-    With ``final_norm`` the last hidden states are normalised.
+    Args:
+        layers: the layers.
+        final_norm: normalises the last states.
+        kinds: the kind of each layer, where they differ in what they are told.
+        **kwargs: those of a Keras layer.
     """
 
     def __init__(
         self,
         layers: Sequence[TransformerLayer | PreNormLayer],
         *,
-        final_norm: LayerNorm | None = None,
+        final_norm: Normalization | None = None,
+        kinds: Sequence[Hashable] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.layer = layers
         self.final_norm = final_norm
+        self.kinds = kinds or ()
 
     def call(
         self,
         hidden_states: tf.Tensor,
         head_mask: tf.Tensor | None = None,
+        past_key_values: Sequence[tuple[KeyValues, ...]] | None = None,
+        use_cache: bool = False,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
         training: bool = False,
@@ -232,27 +332,31 @@ class TransformerStack(Block):
     ) -> StackOutput:
         """Run all layers on [batch, length, hidden_size]; each of them is given ``inputs``, too.
 
+        An input that is a dictionary has what each kind of layers is given.
         ``head_mask`` is [heads], the same for all layers, or [layers, heads]; 0 silences a head.
+        ``past_key_values`` has what ``use_cache`` made each layer return for earlier tokens.
         """
-        states, attentions, cross_attentions = [hidden_states], [], []
+        outputs: list[LayerOutput] = []
+        states = [hidden_states]
         for i, layer in enumerate(self.layer):
             mask = head_mask
             if mask is not None:
                 mask = (mask if mask.shape.rank == 1 else mask[i])[None, :, None, None]
-            hidden_states, weights, cross_weights = layer(
-                hidden_states, head_mask=mask, training=training, **inputs
-            )
-            states.append(hidden_states)
-            if output_attentions:
-                attentions.append(weights)
-                cross_attentions.append(cross_weights)
+            told = {
+                name: value[self.kinds[i]] if isinstance(value, dict) else value
+                for name, value in inputs.items()
+            }
+            if past_key_values is not None:
+                told["past_key_value"] = past_key_values[i]
+            outputs.append(layer(states[-1], head_mask=mask, training=training, **told))
+            states.append(outputs[-1].hidden_states)
         if self.final_norm is not None:
-            hidden_states = states[-1] = self.final_norm(hidden_states)
+            states[-1] = self.final_norm(states[-1])
+        crossed = output_attentions and inputs.get("encoder_hidden_states") is not None
         return StackOutput(
-            hidden_states,
+            states[-1],
             tuple(states) if output_hidden_states else None,
-            tuple(attentions) if output_attentions else None,
-            tuple(cross_attentions)
-            if output_attentions and inputs.get("encoder_hidden_states") is not None
-            else None,
+            tuple(out.attentions for out in outputs) if output_attentions else None,
+            tuple(out.cross_attentions for out in outputs) if crossed else None,
+            tuple(out.past_key_value for out in outputs) if use_cache else None,
         )

@@ -6,20 +6,18 @@ BERT on small token vectors, with few layers that run again and again. Reference
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import AlbertConfig
 
 from tfhf.checkpoints.weight_table import Bias, Dense, Embedding, Norm, WeightTable
-from tfhf.layers import TransformerLayer, TransformerStack
+from tfhf.layers import ClassificationHead, TransformerLayer, TransformerStack
 from tfhf.models.bert import (
-    TFBertEmbeddings,
     TFBertForPreTraining,
     TFBertModel,
     TFBertPreTrainedModel,
 )
 from tfhf.models.heads import (
-    ClassificationHead,
     TFForMaskedLM,
     TFForMultipleChoice,
     TFForQuestionAnswering,
@@ -81,7 +79,7 @@ class TFAlbertPreTrainedModel(TFBertPreTrainedModel):
     config_class = AlbertConfig
     base_model_prefix = "albert"
     weight_table = WEIGHTS
-    input_names = (
+    input_names: ClassVar[tuple[str, ...]] = (
         "input_ids",
         "attention_mask",
         "token_type_ids",
@@ -108,11 +106,7 @@ class TFAlbertPreTrainedModel(TFBertPreTrainedModel):
 class TFAlbertModel(TFAlbertPreTrainedModel, TFBertModel):
     """ALBERT without a head."""
 
-    def make_embeddings(self) -> TFBertEmbeddings:
-        """Return embeddings of ``embedding_size``, always projected to ``hidden_size``."""
-        return TFBertEmbeddings(
-            self.config, projected=True, name="embeddings", dtype=self.dtype_policy
-        )
+    always_project = True
 
     def make_encoder(self) -> TFAlbertEncoder:
         """Return the groups of layers, each run several times."""

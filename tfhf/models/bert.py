@@ -14,18 +14,20 @@ import tensorflow as tf
 from transformers import BertConfig
 
 from tfhf.checkpoints.weight_table import Bias, Dense, Embedding, Norm, WeightTable
+from tfhf.layers import Dense as DenseLayer
 from tfhf.layers import (
-    Block,
+    InputEmbeddings,
     LayerNorm,
     TransformerLayer,
     TransformerStack,
     attention_bias,
     get_tf_activation,
 )
-from tfhf.layers import Dense as DenseLayer
-from tfhf.layers import Embedding as EmbeddingLayer
 from tfhf.losses import cross_entropy
+from tfhf.models.decoder import past_sizes
+from tfhf.models.encoder import TFEncoderModel
 from tfhf.models.heads import (
+    Tensors,
     TFForCausalLM,
     TFForMaskedLM,
     TFForMultipleChoice,
@@ -88,56 +90,6 @@ WEIGHTS = WeightTable(
 )
 
 
-class TFBertEmbeddings(Block):
-    """Token, position and token-type vectors, added and normalised.
-
-    Args:
-        config: with ``embedding_size``, vectors have that size; without ``type_vocab_size``, there
-            are no token types.
-        projected: whether a dense layer takes the vectors to ``hidden_size``.
-        **kwargs: ``dtype`` and ``name``.
-    """
-
-    def __init__(self, config: Any, *, projected: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        size = getattr(config, "embedding_size", config.hidden_size)
-        options = {"stddev": config.initializer_range, "dtype": self.dtype_policy}
-        self.token = EmbeddingLayer(config.vocab_size, size, name="token", **options)
-        self.position = EmbeddingLayer(
-            config.max_position_embeddings,
-            size,
-            ids_name="position_ids",
-            name="position",
-            **options,
-        )
-        self.token_type = None
-        if types := getattr(config, "type_vocab_size", 0):
-            self.token_type = EmbeddingLayer(
-                types, size, ids_name="token_type_ids", name="token_type", **options
-            )
-        self.norm = LayerNorm(size, config.layer_norm_eps, name="norm", dtype=self.dtype_policy)
-        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
-        self.projection = None
-        if projected:
-            self.projection = DenseLayer(size, config.hidden_size, name="projection", **options)
-
-    def call(
-        self,
-        vectors: tf.Tensor,
-        position_ids: tf.Tensor,
-        token_type_ids: tf.Tensor | None = None,
-        training: bool = False,
-    ) -> tf.Tensor:
-        """Complete token vectors [batch, length, size]; types are 0 if not given."""
-        if self.token_type is not None:
-            if token_type_ids is None:
-                token_type_ids = tf.zeros_like(position_ids)
-            vectors += self.token_type(token_type_ids)
-        vectors += self.position(position_ids)
-        vectors = self.dropout(self.norm(vectors), training=training)
-        return vectors if self.projection is None else self.projection(vectors)
-
-
 class TFBertPreTrainedModel(TFModelWithHead):
     """What all BERT classes share."""
 
@@ -170,7 +122,16 @@ class TFBertPreTrainedModel(TFModelWithHead):
         )
 
 
-class TFBertModel(TFBertPreTrainedModel):
+#: The inputs of classes that can go on from earlier tokens.
+WITH_PAST: tuple[str, ...] = (
+    *TFBertPreTrainedModel.input_names,
+    "past_key_values",
+    "use_cache",
+    "cache_position",
+)
+
+
+class TFBertModel(TFEncoderModel, TFBertPreTrainedModel):
     """BERT without a head.
 
     Args:
@@ -179,6 +140,11 @@ class TFBertModel(TFBertPreTrainedModel):
             the architecture has it.
         **kwargs: ``dtype`` and ``name``.
     """
+
+    input_names = WITH_PAST
+    output_type: ClassVar[type[ModelOutput]] = TFBaseModelOutputWithPoolingAndCrossAttentions
+    #: Whether token vectors are projected even where they have the size of the states.
+    always_project = False
 
     def __init__(
         self, config: BertConfig, *, add_pooling_layer: bool | None = None, **kwargs: Any
@@ -190,7 +156,6 @@ class TFBertModel(TFBertPreTrainedModel):
             raise ValueError("config.add_cross_attention needs config.is_decoder=True")
         self.embeddings = self.make_embeddings()
         self.encoder = self.make_encoder()
-        self.pooler = None
         if self.needs_pooler if add_pooling_layer is None else add_pooling_layer:
             self.pooler = DenseLayer(
                 config.hidden_size,
@@ -202,9 +167,28 @@ class TFBertModel(TFBertPreTrainedModel):
             )
         self.build()
 
-    def make_embeddings(self) -> TFBertEmbeddings:
-        """Return the layer from token vectors to the encoder's input."""
-        return TFBertEmbeddings(self.config, name="embeddings", dtype=self.dtype_policy)
+    def make_embeddings(self) -> InputEmbeddings:
+        """Return the layer from token vectors to the encoder's input.
+
+        Vectors have ``config.embedding_size``, if there is one, and are projected where it differs.
+        """
+        config = self.config
+        size = getattr(config, "embedding_size", config.hidden_size)
+        options = {"stddev": config.initializer_range, "dtype": self.dtype_policy}
+        projection = None
+        if size != config.hidden_size or self.always_project:
+            projection = DenseLayer(size, config.hidden_size, name="projection", **options)
+        return InputEmbeddings(
+            config.vocab_size,
+            size,
+            norm=LayerNorm(size, config.layer_norm_eps, name="norm", dtype=self.dtype_policy),
+            dropout=config.hidden_dropout_prob,
+            max_positions=config.max_position_embeddings,
+            token_types=getattr(config, "type_vocab_size", 0),
+            projection=projection,
+            name="embeddings",
+            **options,
+        )
 
     def make_layer(
         self,
@@ -234,68 +218,50 @@ class TFBertModel(TFBertPreTrainedModel):
         layers = [self.make_layer(f"layer_{i}") for i in range(self.config.num_hidden_layers)]
         return TransformerStack(layers, name="encoder", dtype=self.dtype_policy)
 
-    def positions(self, input_ids: tf.Tensor | None, length: tf.Tensor) -> tf.Tensor:
-        """Return the positions of tokens where the caller gives none: 0, 1, 2, …"""
-        return tf.range(length)[None]
-
     def get_config(self) -> dict[str, Any]:
         """Return what ``model.save("x.keras")`` keeps of the model beside its weights."""
         return super().get_config() | {"add_pooling_layer": self.pooler is not None}
 
-    def call(
+    def encode(
         self,
-        input_ids: tf.Tensor | None = None,
-        attention_mask: tf.Tensor | None = None,
+        vectors: tf.Tensor,
+        position_ids: tf.Tensor,
+        attention_mask: tf.Tensor | None,
+        *,
         token_type_ids: tf.Tensor | None = None,
-        position_ids: tf.Tensor | None = None,
-        head_mask: tf.Tensor | None = None,
-        inputs_embeds: tf.Tensor | None = None,
         encoder_hidden_states: tf.Tensor | None = None,
         encoder_attention_mask: tf.Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
+        past_key_values: Any = None,
+        use_cache: bool | None = None,
+        cache_position: tf.Tensor | None = None,
         training: bool = False,
-    ) -> TFBaseModelOutputWithPoolingAndCrossAttentions:
-        """Encode token ids, or their vectors.
+        **inputs: Any,
+    ) -> dict[str, Any]:
+        """Run the layers; ``inputs`` are ``head_mask`` and the flags.
 
-        Args:
-            input_ids: int [batch, length]; or ``inputs_embeds`` [batch, length, hidden_size].
-            attention_mask: [batch, length] or [batch, query, key], 0 for padding.
-            token_type_ids: int [batch, length], 0 for the first sentence, 1 for the second.
-            position_ids: int [batch, length], default 0, 1, 2, …, under left padding too.
-            head_mask: [heads] or [layers, heads], 0 silences a head.
-            inputs_embeds: see ``input_ids``.
-            encoder_hidden_states: [batch, encoder_length, hidden_size], for cross-attention.
-            encoder_attention_mask: [batch, encoder_length].
-            output_attentions: return attention weights; default as the configuration says.
-            output_hidden_states: return the states after each layer.
-            training: apply dropout.
+        Raises:
+            ValueError: ``encoder_hidden_states`` for a model without cross-attention, or
+                ``past_key_values`` for one whose tokens see those that follow.
         """
         if encoder_hidden_states is not None and not self.cross_attention:
             raise ValueError("encoder_hidden_states needs config.add_cross_attention=True")
-        vectors = self.token_vectors(input_ids, inputs_embeds)
-        length = tf.shape(vectors)[1]
-        if position_ids is None:
-            position_ids = self.positions(input_ids, length)
+        if past_key_values is not None:
+            if not self.causal:
+                raise ValueError("past_key_values needs config.is_decoder=True")
+            inputs |= {"past_key_values": past_key_values, "cache_position": cache_position}
+        if use_cache is None:
+            use_cache = getattr(self.config, "use_cache", False) and not training
+        sizes = past_sizes(past_key_values, cache_position, tf.shape(vectors)[1])
         stack = self.encoder(
             self.embeddings(vectors, position_ids, token_type_ids, training=training),
-            bias=attention_bias(attention_mask, causal=self.causal, length=length),
-            head_mask=head_mask,
+            bias=attention_bias(attention_mask, causal=self.causal, **sizes),
             encoder_hidden_states=encoder_hidden_states,
             encoder_bias=attention_bias(encoder_attention_mask),
-            **self.output_flags(output_attentions, output_hidden_states),
+            use_cache=use_cache and self.causal and "use_cache" in self.input_names,
             training=training,
+            **inputs,
         )
-        pooler_output = None
-        if self.pooler is not None:
-            pooler_output = self.pooler(stack.last_hidden_state[:, 0])
-        return TFBaseModelOutputWithPoolingAndCrossAttentions(
-            last_hidden_state=stack.last_hidden_state,
-            pooler_output=pooler_output,
-            hidden_states=stack.hidden_states,
-            attentions=stack.attentions,
-            cross_attentions=stack.cross_attentions,
-        )
+        return stack._asdict()
 
 
 class TFBertForPreTraining(TFBertPreTrainedModel):
@@ -308,7 +274,7 @@ class TFBertForPreTraining(TFBertPreTrainedModel):
         "labels": "prediction_logits",
         "next_sentence_label": "seq_relationship_logits",
     }
-    output_type: type[ModelOutput] = TFBertForPreTrainingOutput
+    output_type: ClassVar[type[ModelOutput]] = TFBertForPreTrainingOutput
 
     def __init__(self, config: BertConfig, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
@@ -317,38 +283,21 @@ class TFBertForPreTraining(TFBertPreTrainedModel):
         self.next_sentence = self.make_next_sentence_head()
         self.build()
 
-    def call(
-        self,
-        labels: tf.Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        training: bool = False,
-        **inputs: tf.Tensor,
-    ) -> Any:
-        """Return both logits and, given both labels, the sum of both losses."""
-        _, (pair_label, pair_logits) = self.label_outputs.items()
-        pair_labels = inputs.pop(pair_label, None)
-        flags = self.output_flags(output_attentions, output_hidden_states)
-        body = self.base_model(**inputs, **flags, training=training, return_dict=True)
+    def logits(self, body: Any, inputs: Tensors, training: bool) -> Tensors:
+        """Score all tokens at each position, and the two sentences' relation."""
         scores = self.lm_head(body.last_hidden_state, embeddings=self.get_input_embeddings())
-        follows = tf.cast(self.next_sentence(body.pooler_output, training=training), tf.float32)
-        loss = None
-        if labels is not None and pair_labels is not None:
-            loss = cross_entropy(labels, scores)
-            loss += cross_entropy(pair_labels, follows, argument=pair_label)
-        return self.output_type(
-            loss=loss,
-            prediction_logits=scores,
-            **{pair_logits: follows},
-            hidden_states=body.hidden_states,
-            attentions=body.attentions,
-        )
+        relation = self.next_sentence(body.pooler_output, training=training)
+        return dict(zip(self.label_outputs.values(), (scores, tf.cast(relation, tf.float32))))
 
 
 class TFBertForNextSentencePrediction(TFBertPreTrainedModel):
-    """Whether the second sentence follows the first (0) or not (1); ``labels`` int [batch]."""
+    """Whether the second sentence follows the first (0) or not (1): logits [batch, 2].
+
+    Labels int [batch], under either name.
+    """
 
     label_outputs = {"labels": "logits", "next_sentence_label": "logits"}
+    output_type = TFNextSentencePredictorOutput
 
     def __init__(self, config: BertConfig, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
@@ -356,26 +305,13 @@ class TFBertForNextSentencePrediction(TFBertPreTrainedModel):
         self.next_sentence = self.make_next_sentence_head()
         self.build()
 
-    def call(
-        self,
-        labels: tf.Tensor | None = None,
-        next_sentence_label: tf.Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        training: bool = False,
-        **inputs: tf.Tensor,
-    ) -> TFNextSentencePredictorOutput:
-        """Return logits [batch, 2] and, given labels under either name, the loss."""
-        flags = self.output_flags(output_attentions, output_hidden_states)
-        body = self.base_model(**inputs, **flags, training=training, return_dict=True)
-        logits = tf.cast(self.next_sentence(body.pooler_output), tf.float32)
-        labels = next_sentence_label if labels is None else labels
-        return TFNextSentencePredictorOutput(
-            loss=None if labels is None else cross_entropy(labels, logits),
-            logits=logits,
-            hidden_states=body.hidden_states,
-            attentions=body.attentions,
-        )
+    def logits(self, body: Any, inputs: Tensors, training: bool) -> Tensors:
+        """Classify the pooled output."""
+        return {"logits": tf.cast(self.next_sentence(body.pooler_output), tf.float32)}
+
+    def label_loss(self, labels: Tensors, logits: Tensors, inputs: Tensors) -> tf.Tensor:
+        """Return the cross-entropy; ``labels`` wins where both are given."""
+        return cross_entropy(next(iter(labels.values())), logits["logits"])
 
 
 class TFBertForMaskedLM(TFForMaskedLM, TFBertPreTrainedModel):
@@ -384,6 +320,22 @@ class TFBertForMaskedLM(TFForMaskedLM, TFBertPreTrainedModel):
 
 class TFBertLMHeadModel(TFForCausalLM, TFBertPreTrainedModel):
     """BERT with a next-token head; ``config.is_decoder=True`` makes it causal."""
+
+    input_names = WITH_PAST
+
+    def prompt_states(self, *args: Any, **inputs: Any) -> tuple[tf.Tensor, Any]:
+        """Return the states of a prompt, and the cache; see `TFForCausalLM.prompt_states`.
+
+        Raises:
+            ValueError: tokens see those that follow, so that none can be written after another.
+        """
+        if not self.config.is_decoder:
+            name = type(self).__name__
+            raise ValueError(
+                f"If you want to use `{name}` as a standalone, add `is_decoder=True.` "
+                "Without it in the configuration, tokens see those that follow them."
+            )
+        return super().prompt_states(*args, **inputs)
 
 
 class TFBertForSequenceClassification(TFForSequenceClassification, TFBertPreTrainedModel):

@@ -14,17 +14,17 @@ from transformers import DistilBertConfig
 
 from tfhf.checkpoints.weight_table import Bias, Dense, Embedding, Norm, WeightTable
 from tfhf.layers import (
-    Block,
+    ClassificationHead,
+    InputEmbeddings,
+    LanguageModelingHead,
     LayerNorm,
     TransformerLayer,
     TransformerStack,
     attention_bias,
     get_tf_activation,
 )
-from tfhf.layers import Embedding as EmbeddingLayer
+from tfhf.models.encoder import TFEncoderModel
 from tfhf.models.heads import (
-    ClassificationHead,
-    LanguageModelingHead,
     TFForMaskedLM,
     TFForMultipleChoice,
     TFForQuestionAnswering,
@@ -32,7 +32,6 @@ from tfhf.models.heads import (
     TFForTokenClassification,
     TFModelWithHead,
 )
-from tfhf.outputs import TFBaseModelOutput
 
 EPSILON = 1e-12
 
@@ -76,35 +75,6 @@ class SinusoidalPositions(keras.initializers.Initializer):
         return tf.cast(table, dtype or keras.config.floatx())
 
 
-class TFDistilBertEmbeddings(Block):
-    """Token and position vectors, added and normalised."""
-
-    def __init__(self, config: DistilBertConfig, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        options = {"stddev": config.initializer_range, "dtype": self.dtype_policy}
-        self.token = EmbeddingLayer(config.vocab_size, config.dim, name="token", **options)
-        self.position = EmbeddingLayer(
-            config.max_position_embeddings,
-            config.dim,
-            ids_name="position_ids",
-            name="position",
-            **options,
-        )
-        if config.sinusoidal_pos_embds:
-            self.position.embeddings_initializer = SinusoidalPositions()
-            self.position.trainable = False
-        self.norm = LayerNorm(config.dim, EPSILON, name="norm", dtype=self.dtype_policy)
-        self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
-
-    def call(
-        self, vectors: tf.Tensor, position_ids: tf.Tensor | None = None, training: bool = False
-    ) -> tf.Tensor:
-        """Complete token vectors [batch, length, dim]; positions count from 0."""
-        if position_ids is None:
-            position_ids = tf.range(tf.shape(vectors)[1])[None]
-        return self.dropout(self.norm(vectors + self.position(position_ids)), training=training)
-
-
 class TFDistilBertPreTrainedModel(TFModelWithHead):
     """What all DistilBERT classes share."""
 
@@ -144,13 +114,26 @@ class TFDistilBertPreTrainedModel(TFModelWithHead):
         return self.make_scorer(self.config.activation, EPSILON)
 
 
-class TFDistilBertModel(TFDistilBertPreTrainedModel):
+class TFDistilBertModel(TFEncoderModel, TFDistilBertPreTrainedModel):
     """DistilBERT without a head."""
 
     def __init__(self, config: DistilBertConfig, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
         dtype = self.dtype_policy
-        self.embeddings = TFDistilBertEmbeddings(config, name="embeddings", dtype=dtype)
+        self.embeddings = InputEmbeddings(
+            config.vocab_size,
+            config.dim,
+            norm=LayerNorm(config.dim, EPSILON, name="norm", dtype=dtype),
+            dropout=config.dropout,
+            stddev=config.initializer_range,
+            max_positions=config.max_position_embeddings,
+            name="embeddings",
+            dtype=dtype,
+        )
+        if config.sinusoidal_pos_embds:
+            positions: Any = self.embeddings.position
+            positions.embeddings_initializer = SinusoidalPositions()
+            positions.trainable = False
         self.transformer = TransformerStack(
             [
                 TransformerLayer(
@@ -172,38 +155,23 @@ class TFDistilBertModel(TFDistilBertPreTrainedModel):
         )
         self.build()
 
-    def call(
+    def encode(
         self,
-        input_ids: tf.Tensor | None = None,
-        attention_mask: tf.Tensor | None = None,
-        head_mask: tf.Tensor | None = None,
-        inputs_embeds: tf.Tensor | None = None,
-        position_ids: tf.Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
+        vectors: tf.Tensor,
+        position_ids: tf.Tensor,
+        attention_mask: tf.Tensor | None,
+        *,
         training: bool = False,
-    ) -> TFBaseModelOutput:
-        """Encode token ids, or their vectors.
-
-        Args:
-            input_ids: int [batch, length]; or ``inputs_embeds``, float [batch, length, dim].
-            attention_mask: [batch, length] or [batch, query, key], 0 for padding.
-            head_mask: [heads] or [layers, heads], 0 silences a head.
-            inputs_embeds: see ``input_ids``.
-            position_ids: int [batch, length], default 0, 1, 2, …
-            output_attentions: return attention weights; default as the configuration says.
-            output_hidden_states: return the states after each layer.
-            training: apply dropout.
-        """
-        vectors = self.token_vectors(input_ids, inputs_embeds)
+        **inputs: Any,
+    ) -> dict[str, Any]:
+        """Run the layers; ``inputs`` are ``head_mask`` and the flags."""
         stack = self.transformer(
-            self.embeddings(vectors, position_ids=position_ids, training=training),
+            self.embeddings(vectors, position_ids, training=training),
             bias=attention_bias(attention_mask, length=tf.shape(vectors)[1]),
-            head_mask=head_mask,
-            **self.output_flags(output_attentions, output_hidden_states),
             training=training,
+            **inputs,
         )
-        return TFBaseModelOutput(stack.last_hidden_state, stack.hidden_states, stack.attentions)
+        return stack._asdict()
 
 
 class TFDistilBertForMaskedLM(TFForMaskedLM, TFDistilBertPreTrainedModel):

@@ -14,20 +14,19 @@ import tensorflow as tf
 from transformers import ElectraConfig
 
 from tfhf.checkpoints.weight_table import Bias, Dense, Norm, WeightTable
-from tfhf.layers import get_tf_activation
+from tfhf.layers import ClassificationHead, LanguageModelingHead, get_tf_activation
 from tfhf.losses import replaced_token_loss
 from tfhf.models.bert import WEIGHTS as BERT_WEIGHTS
-from tfhf.models.bert import TFBertEmbeddings, TFBertModel, TFBertPreTrainedModel
+from tfhf.models.bert import TFBertLMHeadModel, TFBertModel, TFBertPreTrainedModel
 from tfhf.models.heads import (
-    ClassificationHead,
-    LanguageModelingHead,
-    TFForCausalLM,
+    Tensors,
     TFForMaskedLM,
     TFForMultipleChoice,
     TFForQuestionAnswering,
     TFForSequenceClassification,
     TFForTokenClassification,
 )
+from tfhf.models.roberta import SEQUENCE_CLASSIFIER
 from tfhf.outputs import TFElectraForPreTrainingOutput
 
 WEIGHTS = WeightTable(
@@ -45,10 +44,6 @@ WEIGHTS = WeightTable(
     },
     tied={"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"},
 )
-SEQUENCE_CLASSIFIER = {
-    "classifier.hidden": Dense("classifier.dense"),
-    "classifier.out": Dense("classifier.out_proj"),
-}
 CHOICE_CLASSIFIER = {
     "classifier.hidden": Dense("sequence_summary.summary"),
     "classifier.out": Dense("classifier"),
@@ -75,20 +70,15 @@ class TFElectraPreTrainedModel(TFBertPreTrainedModel):
 class TFElectraModel(TFElectraPreTrainedModel, TFBertModel):
     """ELECTRA without a head."""
 
-    def make_embeddings(self) -> TFBertEmbeddings:
-        """Return embeddings, projected where their size is not that of the states."""
-        return TFBertEmbeddings(
-            self.config,
-            projected=self.config.embedding_size != self.config.hidden_size,
-            name="embeddings",
-            dtype=self.dtype_policy,
-        )
-
 
 class TFElectraForPreTraining(TFElectraPreTrainedModel):
-    """The discriminator: which tokens were replaced? ``labels`` int [batch, length], 1 if so."""
+    """The discriminator: which tokens were replaced? Logits [batch, length].
+
+    ``labels``: int [batch, length], 1 if so.
+    """
 
     label_outputs = {"labels": "logits"}
+    output_type = TFElectraForPreTrainingOutput
 
     def __init__(self, config: ElectraConfig, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
@@ -101,34 +91,21 @@ class TFElectraForPreTraining(TFElectraPreTrainedModel):
         )
         self.build()
 
-    def call(
-        self,
-        labels: tf.Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        training: bool = False,
-        **inputs: tf.Tensor,
-    ) -> TFElectraForPreTrainingOutput:
-        """Return logits [batch, length] and, given labels, the loss over the tokens seen."""
-        flags = self.output_flags(output_attentions, output_hidden_states)
-        body = self.base_model(**inputs, **flags, training=training, return_dict=True)
-        logits = tf.squeeze(self.discriminator(body.last_hidden_state, training=training), axis=-1)
-        loss = None
-        if labels is not None:
-            loss = replaced_token_loss(labels, logits, inputs.get("attention_mask"))
-        return TFElectraForPreTrainingOutput(
-            loss=loss,
-            logits=logits,
-            hidden_states=body.hidden_states,
-            attentions=body.attentions,
-        )
+    def logits(self, body: Any, inputs: Tensors, training: bool) -> Tensors:
+        """Score each token."""
+        scores = self.discriminator(body.last_hidden_state, training=training)
+        return {"logits": tf.squeeze(scores, axis=-1)}
+
+    def label_loss(self, labels: Tensors, logits: Tensors, inputs: Tensors) -> tf.Tensor:
+        """Return the loss over the tokens seen."""
+        return replaced_token_loss(labels["labels"], logits["logits"], inputs.get("attention_mask"))
 
 
 class TFElectraForMaskedLM(TFForMaskedLM, TFElectraPreTrainedModel):
     """The generator: ELECTRA with a masked language modeling head."""
 
 
-class TFElectraForCausalLM(TFForCausalLM, TFElectraPreTrainedModel):
+class TFElectraForCausalLM(TFElectraPreTrainedModel, TFBertLMHeadModel):
     """ELECTRA with a next-token head; ``config.is_decoder=True`` makes it causal."""
 
 

@@ -6,17 +6,18 @@ An architecture's class names its body and the head's layer::
 
 ``TFBertPreTrainedModel`` says how the body is made (:meth:`make_body`), what stands between body
 and classes (:meth:`make_classifier`) and which vector represents a whole sequence (:meth:`pooled`).
+A head says what it computes from the body's output (:meth:`logits`) and, where it is not a mere
+cross-entropy, how labels judge that (:meth:`label_loss`).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-import keras
 import tensorflow as tf
 
-from tfhf.layers import Block, Dense, Embedding, LayerNorm, get_tf_activation, resize
-from tfhf.layers.activations import Activation
+from tfhf.layers import ClassificationHead, LanguageModelingHead, get_tf_activation
+from tfhf.layers.cache import make_room
 from tfhf.losses import (
     causal_lm_loss,
     cross_entropy,
@@ -34,142 +35,15 @@ from tfhf.outputs import (
     TFTokenClassifierOutput,
 )
 
-
-class ClassificationHead(Block):
-    """Dropout and a dense layer to the classes, or a hidden dense layer before them.
-
-    Args:
-        hidden_size: size of what comes in.
-        num_labels: number of classes.
-        dropout: rate before the last dense layer.
-        hidden_activation: with it, a dense layer of ``hidden_size`` comes first.
-        hidden_dropout: rate before that hidden layer.
-        hidden_bias: whether that hidden layer has a bias.
-        hidden_norm: normalises what that hidden layer gives.
-        stddev: of the kernels' first values.
-    """
-
-    def __init__(
-        self,
-        hidden_size: int,
-        num_labels: int,
-        *,
-        dropout: float,
-        hidden_activation: Activation | None = None,
-        hidden_dropout: float = 0.0,
-        hidden_bias: bool = True,
-        hidden_norm: LayerNorm | None = None,
-        stddev: float,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        options = {"stddev": stddev, "dtype": self.dtype_policy}
-        self.hidden = None
-        if hidden_activation is not None:
-            self.hidden_dropout = keras.layers.Dropout(hidden_dropout, dtype=self.dtype_policy)
-            self.hidden = Dense(
-                hidden_size,
-                hidden_size,
-                activation=hidden_activation,
-                use_bias=hidden_bias,
-                name="hidden",
-                **options,
-            )
-        self.norm = hidden_norm
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
-        self.out = Dense(hidden_size, num_labels, name="out", **options)
-
-    def call(self, features: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Map [..., hidden_size] to float32 logits [..., num_labels]."""
-        if self.hidden is not None:
-            features = self.hidden(self.hidden_dropout(features, training=training))
-        if self.norm is not None:
-            features = self.norm(features)
-        logits = self.out(self.dropout(features, training=training))
-        return tf.cast(logits, tf.float32)
-
-
-class LanguageModelingHead(Block):
-    """Dense, activation, normalisation, then scores of all tokens.
-
-    With ``tied`` the scores come from the embedding table that the call is given, plus ``bias``;
-    else from a dense layer ``decoder``. Each of the three parts may go without its bias.
-    Reference: ``BertLMPredictionHead``.
-    """
-
-    def __init__(
-        self,
-        hidden_size: int,
-        embedding_size: int,
-        vocab_size: int,
-        *,
-        tied: bool,
-        activation: Activation,
-        epsilon: float,
-        stddev: float,
-        transform_bias: bool = True,
-        norm_bias: bool = True,
-        decoder_bias: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        dtype = self.dtype_policy
-        self.transform = Dense(
-            hidden_size,
-            embedding_size,
-            activation=activation,
-            use_bias=transform_bias,
-            stddev=stddev,
-            name="transform",
-            dtype=dtype,
-        )
-        self.norm = LayerNorm(embedding_size, epsilon, use_bias=norm_bias, name="norm", dtype=dtype)
-        self.vocab_size = vocab_size
-        self.use_bias = decoder_bias
-        self.decoder = None
-        self.bias = None
-        self.bias_initializer = keras.initializers.Zeros()
-        if not tied:
-            self.decoder = Dense(
-                embedding_size,
-                vocab_size,
-                use_bias=decoder_bias,
-                stddev=stddev,
-                name="decoder",
-                dtype=dtype,
-            )
-
-    def build(self, input_shape: Any = None) -> None:
-        """Create the variables; ``bias`` [vocab_size] where there is no decoder."""
-        if self.decoder is None and self.use_bias:
-            self.bias = self.add_weight(
-                name="bias", shape=(self.vocab_size,), initializer=self.bias_initializer
-            )
-        super().build()
-
-    def resize(self, vocab_size: int) -> None:
-        """Score another number of tokens."""
-        if self.decoder is not None:
-            self.decoder.resize(vocab_size)
-        elif self.bias is not None:
-            resize(self, "bias", vocab_size)
-        self.vocab_size = vocab_size
-
-    def call(self, hidden_states: tf.Tensor, embeddings: Embedding) -> tf.Tensor:
-        """Map [batch, length, hidden_size] to float32 logits [batch, length, vocab_size]."""
-        x = self.norm(self.transform(hidden_states))
-        if self.decoder is not None:
-            return tf.cast(self.decoder(x), tf.float32)
-        scores = tf.cast(embeddings.project(x), tf.float32)
-        if self.bias is not None:
-            scores = tf.nn.bias_add(scores, tf.cast(self.bias, tf.float32))
-        return scores
+Tensors = dict[str, tf.Tensor]
 
 
 class TFModelWithHead(TFPreTrainedModel):
     """A body and one head: what the classes below share."""
 
     needs_pooler: bool = True
+    #: What ``call`` returns: the loss, the head's logits, and what it has room for of the body's.
+    output_type: ClassVar[type[ModelOutput]]
 
     def make_body(self, **kwargs: Any) -> TFPreTrainedModel:
         """Return the body of this architecture."""
@@ -180,11 +54,72 @@ class TFModelWithHead(TFPreTrainedModel):
         body = self.make_body(name=self.base_model_prefix, dtype=self.dtype_policy)
         setattr(self, self.base_model_prefix, body)
 
-    def body_inputs(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def call(
+        self,
+        *,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        use_cache: bool | None = None,
+        training: bool = False,
+        **inputs: tf.Tensor,
+    ) -> Any:
+        """Run the body, then the head.
+
+        Args:
+            output_attentions: return attention weights; default as the configuration says.
+            output_hidden_states: return the states after each layer.
+            use_cache: return ``past_key_values``, where the body has them.
+            training: apply dropout.
+            **inputs: those of the body, and the labels that ``label_outputs`` names.
+
+        Returns:
+            An ``output_type``, with a loss if labels are given.
+        """
+        labels = {name: inputs.pop(name) for name in self.label_outputs if name in inputs}
+        flags = self.output_flags(output_attentions, output_hidden_states)
+        if use_cache is not None:
+            flags["use_cache"] = use_cache
+        body = self.base_model(
+            **self.body_inputs(inputs), **flags, training=training, return_dict=True
+        )
+        logits = self.logits(body, inputs, training)
+        loss = self.label_loss(labels, logits, inputs) if labels else None
+        return self.output_type.of(**body, **logits, loss=loss)
+
+    @property
+    def state_size(self) -> int:
+        """The size of the states that the body returns."""
+        return self.config.hidden_size
+
+    @property
+    def stddev(self) -> float:
+        """The spread of the kernels' first values."""
+        return self.config.initializer_range
+
+    def body_inputs(self, inputs: Tensors) -> Tensors:
         """Return the inputs of the body, which are those of the head or more."""
         return inputs
 
-    def pooled(self, body: Any, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+    def logits(self, body: Any, inputs: Tensors, training: bool) -> Tensors:
+        """Return the head's outputs by their names in ``output_type``.
+
+        ``body`` is what the body returned, ``inputs`` what the model was called with.
+        """
+        raise NotImplementedError
+
+    def label_loss(self, labels: Tensors, logits: Tensors, inputs: Tensors) -> tf.Tensor | None:
+        """Return the loss of the labels that were given, one or more; ``None``: some are missing.
+
+        Here: the cross-entropy of each label with its output, added.
+        """
+        if len(labels) < len(self.label_outputs):
+            return None
+        pairs = self.label_outputs.items()
+        return tf.add_n(
+            [cross_entropy(labels[name], logits[output], argument=name) for name, output in pairs]
+        )
+
+    def pooled(self, body: Any, inputs: Tensors) -> tf.Tensor:
         """Return the vector of a sequence: the pooler's output, or the first token's state.
 
         ``body`` is what the body made of ``inputs``.
@@ -197,10 +132,10 @@ class TFModelWithHead(TFPreTrainedModel):
     ) -> ClassificationHead:
         """Return a head of this model's size; ``options`` are those of `ClassificationHead`."""
         return ClassificationHead(
-            self.config.hidden_size,
+            self.state_size,
             num_labels,
             dropout=dropout,
-            stddev=self.config.initializer_range,
+            stddev=self.stddev,
             name=name,
             dtype=self.dtype_policy,
             **options,
@@ -233,13 +168,13 @@ class TFModelWithHead(TFPreTrainedModel):
         """Return a head of this model's size; ``options`` are those of `LanguageModelingHead`."""
         config = self.config
         return LanguageModelingHead(
-            config.hidden_size,
+            self.state_size,
             self.get_input_embeddings().output_dim,
             config.vocab_size,
             tied=config.tie_word_embeddings if tied is None else tied,
             activation=get_tf_activation(activation),
             epsilon=epsilon,
-            stddev=config.initializer_range,
+            stddev=self.stddev,
             name="lm_head",
             dtype=self.dtype_policy,
             **options,
@@ -250,23 +185,15 @@ class TFModelWithHead(TFPreTrainedModel):
         return self.make_scorer(self.config.hidden_act, self.config.layer_norm_eps)
 
 
-def _finish(
-    output_type: type[ModelOutput], loss: tf.Tensor | None, body: ModelOutput, **logits: tf.Tensor
-) -> Any:
-    names = output_type.__dataclass_fields__  # type: ignore[attr-defined]
-    shown = {name: body[name] for name in names if name in body}
-    return output_type(loss=loss, **logits, **shown)
-
-
 class TFForSequenceClassification(TFModelWithHead):
-    """Classes, or numbers, for whole sequences.
+    """Classes, or numbers, for whole sequences: logits [batch, num_labels].
 
-    ``call`` takes the body's inputs and ``labels``: int [batch] for classes, float [batch] or
-    [batch, num_labels] for a regression, float [batch, num_labels] for several labels at a time.
+    ``labels``: int [batch] for classes, float [batch] or [batch, num_labels] for a regression,
+    float [batch, num_labels] for several labels at a time.
     """
 
     label_outputs = {"labels": "logits"}
-    output_type: type[ModelOutput] = TFSequenceClassifierOutput
+    output_type: ClassVar[type[ModelOutput]] = TFSequenceClassifierOutput
 
     def __init__(self, config: Any, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
@@ -274,30 +201,23 @@ class TFForSequenceClassification(TFModelWithHead):
         self.classifier = self.make_classifier(config.num_labels)
         self.build()
 
-    def call(
-        self,
-        labels: tf.Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        training: bool = False,
-        **inputs: tf.Tensor,
-    ) -> TFSequenceClassifierOutput:
-        """Return logits [batch, num_labels] and, given labels, the loss."""
-        inputs = self.body_inputs(inputs)
-        flags = self.output_flags(output_attentions, output_hidden_states)
-        body = self.base_model(**inputs, **flags, training=training, return_dict=True)
-        logits = self.classifier(self.pooled(body, inputs), training=training)
-        loss = None
-        if labels is not None:
-            loss = sequence_classification_loss(labels, logits, self.config)
-        return _finish(self.output_type, loss, body, logits=logits)
+    def logits(self, body: Any, inputs: Tensors, training: bool) -> Tensors:
+        """Classify the vector of each sequence."""
+        return {"logits": self.classifier(self.pooled(body, inputs), training=training)}
+
+    def label_loss(self, labels: Tensors, logits: Tensors, inputs: Tensors) -> tf.Tensor:
+        """Return the loss that ``config.problem_type`` names."""
+        return sequence_classification_loss(labels["labels"], logits["logits"], self.config)
 
 
 class TFForMultipleChoice(TFModelWithHead):
-    """One score per choice; inputs are [batch, num_choices, length], ``labels`` int [batch]."""
+    """One score per choice, logits [batch, num_choices]; ``labels`` int [batch].
+
+    Inputs are [batch, num_choices, length].
+    """
 
     label_outputs = {"labels": "logits"}
-    output_type: type[ModelOutput] = TFMultipleChoiceModelOutput
+    output_type: ClassVar[type[ModelOutput]] = TFMultipleChoiceModelOutput
 
     def __init__(self, config: Any, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
@@ -314,25 +234,16 @@ class TFForMultipleChoice(TFModelWithHead):
         }
 
     @property
-    def dummy_inputs(self) -> dict[str, tf.Tensor]:
+    def dummy_inputs(self) -> Tensors:
         """A small batch to try the model with."""
         return {name: value[None] for name, value in super().dummy_inputs.items()}
 
-    def call(
-        self,
-        labels: tf.Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        training: bool = False,
-        **inputs: tf.Tensor,
-    ) -> TFMultipleChoiceModelOutput:
-        """Return logits [batch, num_choices] and, given labels, the loss.
+    def body_inputs(self, inputs: Tensors) -> Tensors:
+        """Make each choice a row of its own.
 
         Raises:
             ValueError: an input is not [batch, num_choices, length].
         """
-        choices = None
-        inputs = self.body_inputs(inputs)
         for name, value in inputs.items():
             rank = 4 if name == "inputs_embeds" else 3
             if value.shape.rank != rank and name != "head_mask":
@@ -340,32 +251,34 @@ class TFForMultipleChoice(TFModelWithHead):
                     f"{name} of {type(self).__name__} must be [batch, num_choices, length], "
                     f"but its shape is {tuple(value.shape)}"
                 )
-            if name in ("input_ids", "inputs_embeds"):
-                choices = tf.shape(value)[1]
-        inputs = {
-            name: value if name == "head_mask" else _join_choices(value)
-            for name, value in inputs.items()
-        }
-        flags = self.output_flags(output_attentions, output_hidden_states)
-        body = self.base_model(**inputs, **flags, training=training, return_dict=True)
-        logits = self.classifier(self.pooled(body, inputs), training=training)
-        logits = tf.reshape(logits, [-1, choices])
-        loss = None if labels is None else cross_entropy(labels, logits)
-        return _finish(self.output_type, loss, body, logits=logits)
+        return _choices_as_rows(inputs)
+
+    def logits(self, body: Any, inputs: Tensors, training: bool) -> Tensors:
+        """Score the vector of each choice."""
+        tokens = inputs["input_ids"] if "input_ids" in inputs else inputs["inputs_embeds"]
+        vectors = self.pooled(body, _choices_as_rows(inputs))
+        scores = self.classifier(vectors, training=training)
+        return {"logits": tf.reshape(scores, [-1, tf.shape(tokens)[1]])}
 
 
-def _join_choices(value: tf.Tensor) -> tf.Tensor:
+def _choices_as_rows(inputs: Tensors) -> Tensors:
     """Fold [batch, num_choices, …] into [batch * num_choices, …], keeping sizes that are known."""
-    static = value.shape[2:]
-    joined = tf.reshape(value, tf.concat([[-1], tf.shape(value)[2:]], axis=0))
-    return tf.ensure_shape(joined, [None, *static])
+
+    def fold(value: tf.Tensor) -> tf.Tensor:
+        joined = tf.reshape(value, tf.concat([[-1], tf.shape(value)[2:]], axis=0))
+        return tf.ensure_shape(joined, [None, *value.shape[2:]])
+
+    return {name: value if name == "head_mask" else fold(value) for name, value in inputs.items()}
 
 
 class TFForTokenClassification(TFModelWithHead):
-    """A class for every token; ``labels`` int [batch, length], -100 where none counts."""
+    """A class for every token: logits [batch, length, num_labels].
+
+    ``labels``: int [batch, length], -100 where none counts.
+    """
 
     label_outputs = {"labels": "logits"}
-    output_type: type[ModelOutput] = TFTokenClassifierOutput
+    output_type: ClassVar[type[ModelOutput]] = TFTokenClassifierOutput
     needs_pooler = False
 
     def __init__(self, config: Any, **kwargs: Any) -> None:
@@ -374,27 +287,19 @@ class TFForTokenClassification(TFModelWithHead):
         self.classifier = self.make_token_classifier(config.num_labels)
         self.build()
 
-    def call(
-        self,
-        labels: tf.Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        training: bool = False,
-        **inputs: tf.Tensor,
-    ) -> TFTokenClassifierOutput:
-        """Return logits [batch, length, num_labels] and, given labels, the loss."""
-        flags = self.output_flags(output_attentions, output_hidden_states)
-        body = self.base_model(**inputs, **flags, training=training, return_dict=True)
-        logits = self.classifier(body.last_hidden_state, training=training)
-        loss = None if labels is None else cross_entropy(labels, logits)
-        return _finish(self.output_type, loss, body, logits=logits)
+    def logits(self, body: Any, inputs: Tensors, training: bool) -> Tensors:
+        """Classify the state of each token."""
+        return {"logits": self.classifier(body.last_hidden_state, training=training)}
 
 
 class TFForQuestionAnswering(TFModelWithHead):
-    """Start and end of an answer; ``start_positions`` and ``end_positions`` int [batch]."""
+    """Start and end of an answer: two logits [batch, length].
+
+    ``start_positions`` and ``end_positions``: int [batch].
+    """
 
     label_outputs = {"start_positions": "start_logits", "end_positions": "end_logits"}
-    output_type: type[ModelOutput] = TFQuestionAnsweringModelOutput
+    output_type: ClassVar[type[ModelOutput]] = TFQuestionAnsweringModelOutput
     needs_pooler = False
 
     def __init__(self, config: Any, **kwargs: Any) -> None:
@@ -403,32 +308,27 @@ class TFForQuestionAnswering(TFModelWithHead):
         self.qa_outputs = self.make_span_classifier()
         self.build()
 
-    def call(
-        self,
-        start_positions: tf.Tensor | None = None,
-        end_positions: tf.Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        training: bool = False,
-        **inputs: tf.Tensor,
-    ) -> TFQuestionAnsweringModelOutput:
-        """Return start and end logits [batch, length] and, given both positions, the loss."""
-        inputs = self.body_inputs(inputs)
-        flags = self.output_flags(output_attentions, output_hidden_states)
-        body = self.base_model(**inputs, **flags, training=training, return_dict=True)
+    def logits(self, body: Any, inputs: Tensors, training: bool) -> Tensors:
+        """Score each token as start and as end."""
         logits = self.qa_outputs(body.last_hidden_state, training=training)
         start, end = tf.unstack(logits, num=2, axis=-1)
-        loss = None
-        if start_positions is not None and end_positions is not None:
-            loss = question_answering_loss(start_positions, end_positions, start, end)
-        return _finish(self.output_type, loss, body, start_logits=start, end_logits=end)
+        return {"start_logits": start, "end_logits": end}
+
+    def label_loss(self, labels: Tensors, logits: Tensors, inputs: Tensors) -> tf.Tensor | None:
+        """Return the mean of both losses; positions past the input do not count."""
+        if len(labels) < 2:
+            return None
+        return question_answering_loss(**labels, **logits)
 
 
 class TFForMaskedLM(TFModelWithHead):
-    """Scores for masked tokens; ``labels`` int [batch, length], -100 where nothing was masked."""
+    """Scores for masked tokens: logits [batch, length, vocab_size].
+
+    ``labels``: int [batch, length], -100 where nothing was masked.
+    """
 
     label_outputs = {"labels": "logits"}
-    output_type: type[ModelOutput] = TFMaskedLMOutput
+    output_type: ClassVar[type[ModelOutput]] = TFMaskedLMOutput
     needs_pooler = False
 
     def __init__(self, config: Any, **kwargs: Any) -> None:
@@ -437,39 +337,118 @@ class TFForMaskedLM(TFModelWithHead):
         self.lm_head = self.make_lm_head()
         self.build()
 
-    def call(
-        self,
-        labels: tf.Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        training: bool = False,
-        **inputs: tf.Tensor,
-    ) -> ModelOutput:
-        """Return logits [batch, length, vocab_size] and, given labels, the loss."""
-        flags = self.output_flags(output_attentions, output_hidden_states)
-        body = self.base_model(**inputs, **flags, training=training, return_dict=True)
-        logits = self.lm_head(body.last_hidden_state, embeddings=self.get_input_embeddings())
-        loss = None if labels is None else cross_entropy(labels, logits)
-        return _finish(self.output_type, loss, body, logits=logits)
+    def logits(self, body: Any, inputs: Tensors, training: bool) -> Tensors:
+        """Score all tokens of the vocabulary at each position."""
+        embeddings = self.get_input_embeddings()
+        return {"logits": self.lm_head(body.last_hidden_state, embeddings=embeddings)}
 
 
 class TFForCausalLM(TFForMaskedLM):
     """Scores for the next token; ``labels`` are the ``input_ids``, shifted inside, -100 ignored."""
 
-    output_type: type[ModelOutput] = TFCausalLMOutputWithCrossAttentions
+    output_type: ClassVar[type[ModelOutput]] = TFCausalLMOutputWithCrossAttentions
     can_generate = True
 
-    def call(
+    def label_loss(self, labels: Tensors, logits: Tensors, inputs: Tensors) -> tf.Tensor:
+        """Return the cross-entropy of each next token."""
+        return causal_lm_loss(labels["labels"], logits["logits"])
+
+    def read_prompt(
         self,
-        labels: tf.Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        training: bool = False,
+        input_ids: tf.Tensor,
+        attention_mask: tf.Tensor,
+        length: tf.Tensor,
+        room: tf.Tensor | int,
         **inputs: tf.Tensor,
-    ) -> ModelOutput:
-        """Return logits [batch, length, vocab_size] and, given labels, the loss."""
-        flags = self.output_flags(output_attentions, output_hidden_states)
-        body = self.base_model(**inputs, **flags, training=training, return_dict=True)
-        logits = self.lm_head(body.last_hidden_state, embeddings=self.get_input_embeddings())
-        loss = None if labels is None else causal_lm_loss(labels, logits)
-        return _finish(self.output_type, loss, body, logits=logits)
+    ) -> tuple[tf.Tensor, Any]:
+        """Read what generation goes on from.
+
+        Args:
+            input_ids: int [rows, columns], of which the first ``length`` are the prompt.
+            attention_mask: int [rows, columns], 0 for padding at the left.
+            length: int scalar.
+            room: columns that there will be.
+            **inputs: other inputs of the body.
+
+        Returns:
+            The scores of the next token, float32 [rows, vocab_size], and the cache.
+        """
+        states, cache = self.prompt_states(input_ids, attention_mask, room, **inputs)
+        return self.score(tf.gather(states, [length - 1], axis=1))[:, 0], cache
+
+    def prompt_states(
+        self,
+        input_ids: tf.Tensor,
+        attention_mask: tf.Tensor,
+        room: tf.Tensor | int,
+        **inputs: tf.Tensor,
+    ) -> tuple[tf.Tensor, Any]:
+        """Return the states [rows, columns, size] of tokens, and the cache; see `read_prompt`."""
+        if "position_ids" in self.input_names:
+            counted = tf.cumsum(attention_mask, axis=1) + (self.first_position - 1)
+            inputs["position_ids"] = tf.maximum(counted, self.first_position)
+        body = self.base_model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            use_cache=True,
+            return_dict=True,
+            **inputs,
+        )
+        return body.last_hidden_state, make_room(body.past_key_values, room)
+
+    def read_tokens(
+        self,
+        input_ids: tf.Tensor,
+        cache: Any,
+        attention_mask: tf.Tensor,
+        position: tf.Tensor,
+        **inputs: tf.Tensor,
+    ) -> tuple[tf.Tensor, Any]:
+        """Read the tokens that follow.
+
+        Args:
+            input_ids: int [rows, new].
+            cache: what reading the tokens before returned.
+            attention_mask: that of the prompt; what follows it is no padding.
+            position: the column of the first new token.
+            **inputs: other inputs of the body.
+
+        Returns:
+            The scores of the tokens after the new ones, float32 [rows, new, vocab_size], and the
+            cache.
+        """
+        states, cache = self.token_states(input_ids, cache, attention_mask, position, **inputs)
+        return self.score(states), cache
+
+    def token_states(
+        self,
+        input_ids: tf.Tensor,
+        cache: Any,
+        attention_mask: tf.Tensor,
+        position: tf.Tensor,
+        **inputs: tf.Tensor,
+    ) -> tuple[tf.Tensor, Any]:
+        """Return the states [rows, new, size] of the tokens, and the cache: see `read_tokens`."""
+        room = tf.shape(cache[0][0].key)[2]
+        columns = tf.shape(attention_mask)[1]
+        mask = tf.pad(attention_mask, [[0, 0], [0, room - columns]], constant_values=1)
+        if "position_ids" in self.input_names:
+            # As far from the column as at the prompt's end: so many are padding.
+            padding = columns - tf.reduce_sum(attention_mask, axis=1, keepdims=True)
+            new = tf.range(tf.shape(input_ids)[1])[None]
+            start = position + self.first_position
+            inputs["position_ids"] = tf.maximum(start + new - padding, self.first_position)
+        body = self.base_model(
+            input_ids=input_ids,
+            past_key_values=cache,
+            attention_mask=mask,
+            cache_position=position,
+            use_cache=True,
+            return_dict=True,
+            **inputs,
+        )
+        return body.last_hidden_state, body.past_key_values
+
+    def score(self, states: tf.Tensor) -> tf.Tensor:
+        """Return the scores [rows, length, vocab_size] of the token after each state."""
+        return self.lm_head(states, embeddings=self.get_input_embeddings())

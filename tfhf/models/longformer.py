@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 from transformers import LongformerConfig
@@ -75,7 +75,7 @@ class TFLongformerPreTrainedModel(TFRobertaPreTrainedModel):
     config_class = LongformerConfig
     base_model_prefix = "longformer"
     weight_table = WEIGHTS
-    input_names = (
+    input_names: ClassVar[tuple[str, ...]] = (
         "input_ids",
         "attention_mask",
         "head_mask",
@@ -125,6 +125,8 @@ class TFLongformerModel(TFLongformerPreTrainedModel, TFRobertaModel):
         TensorShape([1, 5, 8])
     """
 
+    output_type = TFLongformerBaseModelOutputWithPooling
+
     @property
     def windows(self) -> list[int]:
         """The attention window of each layer."""
@@ -149,66 +151,36 @@ class TFLongformerModel(TFLongformerPreTrainedModel, TFRobertaModel):
         ]
         return TransformerStack(layers, name="encoder", dtype=self.dtype_policy)
 
-    def call(  # type: ignore[override]
+    def encode(
         self,
-        input_ids: tf.Tensor | None = None,
-        attention_mask: tf.Tensor | None = None,
-        head_mask: tf.Tensor | None = None,
-        global_attention_mask: tf.Tensor | None = None,
+        vectors: tf.Tensor,
+        position_ids: tf.Tensor,
+        attention_mask: tf.Tensor | None,
+        *,
         token_type_ids: tf.Tensor | None = None,
-        position_ids: tf.Tensor | None = None,
-        inputs_embeds: tf.Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
+        global_attention_mask: tf.Tensor | None = None,
         training: bool = False,
-    ) -> TFLongformerBaseModelOutputWithPooling:
-        """Encode token ids, or their vectors, of any length that has positions.
-
-        Args:
-            input_ids: int [batch, length]; or ``inputs_embeds`` [batch, length, hidden_size].
-            attention_mask: [batch, length], 0 for padding.
-            head_mask: [heads] or [layers, heads], 0 silences a head.
-            global_attention_mask: [batch, length], 1 for global tokens; none if not given.
-            token_type_ids: int [batch, length], 0 if not given.
-            position_ids: int [batch, length], default from ``pad_token_id`` + 1 on.
-            inputs_embeds: see ``input_ids``.
-            output_attentions: return attention weights; default as the configuration says.
-            output_hidden_states: return the states after each layer.
-            training: apply dropout.
-        """
-        flags = self.output_flags(output_attentions, output_hidden_states)
-        vectors = self.token_vectors(input_ids, inputs_embeds)
+        **inputs: Any,
+    ) -> dict[str, Any]:
+        """Run the layers on whole windows; ``inputs`` are ``head_mask`` and the flags."""
         shape = tf.shape(vectors)[:2]
         length = shape[1]
-        if position_ids is None:
-            position_ids = self.positions(input_ids, length)
         vectors = self.embeddings(vectors, position_ids, token_type_ids, training=training)
         # What is added to fill the last window is not seen, so its vectors do not matter.
         missing = -length % math.lcm(*self.windows)
         mask = window_mask(attention_mask, global_attention_mask, shape, missing)
         stack = self.encoder(
-            tf.pad(vectors, [[0, 0], [0, missing], [0, 0]]),
-            bias=mask,
-            head_mask=head_mask,
-            **flags,
-            training=training,
+            tf.pad(vectors, [[0, 0], [0, missing], [0, 0]]), bias=mask, training=training, **inputs
         )
-        last_hidden_state = stack.last_hidden_state[:, :length]
-        hidden_states = attentions = global_attentions = pooler_output = None
+        outputs = {"last_hidden_state": stack.last_hidden_state[:, :length]}
         if stack.hidden_states is not None:
-            hidden_states = tuple(state[:, :length] for state in stack.hidden_states)
+            outputs["hidden_states"] = tuple(state[:, :length] for state in stack.hidden_states)
         if stack.attentions is not None:
             rows = [window_layout(weights, mask, length) for weights in stack.attentions]
-            attentions, global_attentions = zip(*rows)
-        if self.pooler is not None:
-            pooler_output = self.pooler(last_hidden_state[:, 0])
-        return TFLongformerBaseModelOutputWithPooling(
-            last_hidden_state=last_hidden_state,
-            pooler_output=pooler_output,
-            hidden_states=hidden_states,
-            attentions=attentions,
-            global_attentions=global_attentions if mask.positions is not None else None,
-        )
+            outputs["attentions"], global_attentions = zip(*rows)
+            if mask.positions is not None:
+                outputs["global_attentions"] = global_attentions
+        return outputs
 
 
 class TFLongformerForMaskedLM(TFForMaskedLM, TFLongformerPreTrainedModel):
@@ -248,11 +220,11 @@ class TFLongformerForMultipleChoice(TFForMultipleChoice, TFLongformerPreTrainedM
 
     def body_inputs(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Make the choices global; two separators stand before each."""
-        if "global_attention_mask" in inputs or "input_ids" not in inputs:
-            return inputs
-        ids = inputs["input_ids"]
-        choice = tf.range(tf.shape(ids)[-1]) > self.question_end(ids) + 1
-        return inputs | {"global_attention_mask": choice}
+        if "global_attention_mask" not in inputs and "input_ids" in inputs:
+            ids = inputs["input_ids"]
+            choice = tf.range(tf.shape(ids)[-1]) > self.question_end(ids) + 1
+            inputs = inputs | {"global_attention_mask": choice}
+        return super().body_inputs(inputs)
 
 
 class TFLongformerForTokenClassification(TFForTokenClassification, TFLongformerPreTrainedModel):

@@ -11,27 +11,25 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import tensorflow as tf
 from transformers import ModernBertConfig
 
 from tfhf.checkpoints.weight_table import Bias, Dense, Embedding, Norm, WeightTable
 from tfhf.layers import (
-    Block,
+    ClassificationHead,
     GatedFeedForward,
+    InputEmbeddings,
+    LanguageModelingHead,
     LayerNorm,
     MultiHeadAttention,
     PreNormLayer,
-    Rotation,
     TransformerStack,
     attention_bias,
     get_tf_activation,
     rotary_angles,
 )
-from tfhf.layers import Embedding as EmbeddingLayer
+from tfhf.models.encoder import TFEncoderModel
 from tfhf.models.heads import (
-    ClassificationHead,
-    LanguageModelingHead,
     TFForMaskedLM,
     TFForMultipleChoice,
     TFForQuestionAnswering,
@@ -39,7 +37,6 @@ from tfhf.models.heads import (
     TFForTokenClassification,
     TFModelWithHead,
 )
-from tfhf.outputs import TFBaseModelOutput
 
 WEIGHTS = WeightTable(
     prefix="model",
@@ -74,79 +71,6 @@ def _norm(config: ModernBertConfig, name: str, dtype: Any) -> LayerNorm:
     return LayerNorm(
         config.hidden_size, config.norm_eps, use_bias=config.norm_bias, name=name, dtype=dtype
     )
-
-
-class TFModernBertEmbeddings(Block):
-    """Token vectors, normalised."""
-
-    def __init__(self, config: ModernBertConfig, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.token = EmbeddingLayer(
-            config.vocab_size,
-            config.hidden_size,
-            stddev=config.initializer_range,
-            name="token",
-            dtype=self.dtype_policy,
-        )
-        self.norm = _norm(config, "norm", self.dtype_policy)
-        self.dropout = keras.layers.Dropout(config.embedding_dropout, dtype=self.dtype_policy)
-
-    def call(self, vectors: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Complete token vectors [batch, length, hidden_size]."""
-        return self.dropout(self.norm(vectors), training=training)
-
-
-class TFModernBertLayer(PreNormLayer):
-    """A layer that sees all tokens ("full_attention") or its neighbours ("sliding_attention")."""
-
-    def __init__(self, config: ModernBertConfig, index: int, *, dtype: Any) -> None:
-        options = {"stddev": config.initializer_range, "dtype": dtype}
-        super().__init__(
-            MultiHeadAttention(
-                config.hidden_size,
-                config.num_attention_heads,
-                dropout=config.attention_dropout,
-                use_bias=config.attention_bias,
-                name="attention",
-                **options,
-            ),
-            GatedFeedForward(
-                config.hidden_size,
-                config.intermediate_size,
-                get_tf_activation(config.hidden_activation),
-                dropout=config.mlp_dropout,
-                use_bias=config.mlp_bias,
-                name="feed_forward",
-                **options,
-            ),
-            # The first layer reads the embeddings, which are normalised already.
-            attention_norm=_norm(config, "attention_norm", dtype) if index else None,
-            feed_forward_norm=_norm(config, "feed_forward_norm", dtype),
-            dropout=config.attention_dropout,
-            name=f"layer_{index}",
-            dtype=dtype,
-        )
-        self.kind = config.layer_types[index]
-
-    def call(  # type: ignore[override]
-        self,
-        hidden_states: tf.Tensor,
-        bias: dict[str, tf.Tensor | None],
-        rotation: dict[str, Rotation],
-        head_mask: tf.Tensor | None = None,
-        training: bool = False,
-    ) -> tuple[tf.Tensor, tf.Tensor, None]:
-        """Return the new hidden states and the attention weights.
-
-        ``bias`` and ``rotation`` are those of all kinds of layers, by kind.
-        """
-        return super().call(
-            hidden_states,
-            bias=bias[self.kind],
-            head_mask=head_mask,
-            rotation=rotation[self.kind],
-            training=training,
-        )
 
 
 class TFModernBertPreTrainedModel(TFModelWithHead):
@@ -216,63 +140,93 @@ class TFModernBertPreTrainedModel(TFModelWithHead):
         return tf.reduce_sum(states * seen, axis=1) / tf.reduce_sum(seen, axis=1)
 
 
-class TFModernBertModel(TFModernBertPreTrainedModel):
+class TFModernBertModel(TFEncoderModel, TFModernBertPreTrainedModel):
     """ModernBERT without a head."""
 
     def __init__(self, config: ModernBertConfig, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
         dtype = self.dtype_policy
-        self.embeddings = TFModernBertEmbeddings(config, name="embeddings", dtype=dtype)
+        self.embeddings = InputEmbeddings(
+            config.vocab_size,
+            config.hidden_size,
+            norm=_norm(config, "norm", dtype),
+            dropout=config.embedding_dropout,
+            stddev=config.initializer_range,
+            name="embeddings",
+            dtype=dtype,
+        )
         self.encoder = TransformerStack(
-            [TFModernBertLayer(config, i, dtype=dtype) for i in range(config.num_hidden_layers)],
+            [self.make_layer(i) for i in range(config.num_hidden_layers)],
+            kinds=config.layer_types,
             final_norm=_norm(config, "final_norm", dtype),
             name="encoder",
             dtype=dtype,
         )
         self.build()
 
-    def call(
-        self,
-        input_ids: tf.Tensor | None = None,
-        attention_mask: tf.Tensor | None = None,
-        position_ids: tf.Tensor | None = None,
-        inputs_embeds: tf.Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        training: bool = False,
-    ) -> TFBaseModelOutput:
-        """Encode token ids, or their vectors.
+    def make_layer(self, index: int) -> PreNormLayer:
+        """Return layer number ``index``."""
+        config, dtype = self.config, self.dtype_policy
+        options = {"stddev": config.initializer_range, "dtype": dtype}
+        return PreNormLayer(
+            MultiHeadAttention(
+                config.hidden_size,
+                config.num_attention_heads,
+                dropout=config.attention_dropout,
+                use_bias=config.attention_bias,
+                name="attention",
+                **options,
+            ),
+            GatedFeedForward(
+                config.hidden_size,
+                config.intermediate_size,
+                get_tf_activation(config.hidden_activation),
+                dropout=config.mlp_dropout,
+                use_bias=config.mlp_bias,
+                name="feed_forward",
+                **options,
+            ),
+            # The first layer reads the embeddings, which are normalised already.
+            attention_norm=_norm(config, "attention_norm", dtype) if index else None,
+            feed_forward_norm=_norm(config, "feed_forward_norm", dtype),
+            dropout=config.attention_dropout,
+            name=f"layer_{index}",
+            dtype=dtype,
+        )
 
-        Args:
-            input_ids: int [batch, length]; or ``inputs_embeds``, float [batch, length, size].
-            attention_mask: [batch, length] or [batch, query, key], 0 for padding.
-            position_ids: int [batch, length], default 0, 1, 2, …; windows do not depend on them.
-            inputs_embeds: see ``input_ids``.
-            output_attentions: return attention weights; default as the configuration says.
-            output_hidden_states: return the states after each layer, the last ones normalised.
-            training: apply dropout.
-        """
+    def encode(
+        self,
+        vectors: tf.Tensor,
+        position_ids: tf.Tensor,
+        attention_mask: tf.Tensor | None,
+        *,
+        training: bool = False,
+        **inputs: Any,
+    ) -> dict[str, Any]:
+        """Run the layers; windows do not depend on ``position_ids``, ``inputs`` are the flags."""
         config = self.config
-        vectors = self.token_vectors(input_ids, inputs_embeds)
         length = tf.shape(vectors)[1]
-        if position_ids is None:
-            position_ids = tf.range(length)[None]
         head_size = config.hidden_size // config.num_attention_heads
         window = config.local_attention // 2
         stack = self.encoder(
-            self.embeddings(vectors, training=training),
+            self.embeddings(vectors, position_ids, training=training),
             bias={
                 "full_attention": attention_bias(attention_mask, length=length),
                 "sliding_attention": attention_bias(attention_mask, window=window, length=length),
             },
             rotation={
-                kind: rotary_angles(position_ids, head_size, config.rope_parameters[kind])
+                kind: rotary_angles(
+                    position_ids,
+                    head_size,
+                    config.rope_parameters[kind],
+                    config.max_position_embeddings,
+                )
                 for kind in set(config.layer_types)
             },
-            **self.output_flags(output_attentions, output_hidden_states),
             training=training,
+            **inputs,
         )
-        return TFBaseModelOutput(stack.last_hidden_state, stack.hidden_states, stack.attentions)
+        return stack._asdict()
 
 
 class TFModernBertForMaskedLM(TFForMaskedLM, TFModernBertPreTrainedModel):

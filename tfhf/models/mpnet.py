@@ -7,7 +7,7 @@ layers. Reference: ``transformers.models.mpnet.modeling_mpnet``.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 from transformers import MPNetConfig
@@ -84,7 +84,13 @@ class TFMPNetPreTrainedModel(TFRobertaPreTrainedModel):
     config_class = MPNetConfig
     base_model_prefix = "mpnet"
     weight_table = WEIGHTS
-    input_names = ("input_ids", "attention_mask", "position_ids", "head_mask", "inputs_embeds")
+    input_names: ClassVar[tuple[str, ...]] = (
+        "input_ids",
+        "attention_mask",
+        "position_ids",
+        "head_mask",
+        "inputs_embeds",
+    )
     padding_id = 1  # whatever config.pad_token_id is
 
     def make_body(self, **kwargs: Any) -> TFRobertaModel:

@@ -13,12 +13,10 @@ import tensorflow as tf
 from transformers import RobertaConfig
 
 from tfhf.checkpoints.weight_table import Bias, Dense, Norm, WeightTable
+from tfhf.layers import ClassificationHead, LanguageModelingHead
 from tfhf.models.bert import WEIGHTS as BERT_WEIGHTS
-from tfhf.models.bert import TFBertModel, TFBertPreTrainedModel
+from tfhf.models.bert import TFBertLMHeadModel, TFBertModel, TFBertPreTrainedModel
 from tfhf.models.heads import (
-    ClassificationHead,
-    LanguageModelingHead,
-    TFForCausalLM,
     TFForMaskedLM,
     TFForMultipleChoice,
     TFForQuestionAnswering,
@@ -69,28 +67,35 @@ class TFRobertaPreTrainedModel(TFBertPreTrainedModel):
         return self.config.pad_token_id
 
     @property
+    def first_position(self) -> int:
+        """The position of a sequence's first token."""
+        return self.padding_id + 1
+
+    @property
     def max_length(self) -> int:
         """The number of tokens that the model has positions for."""
-        return self.config.max_position_embeddings - self.padding_id - 1
+        return self.config.max_position_embeddings - self.first_position
 
 
 class TFRobertaModel(TFRobertaPreTrainedModel, TFBertModel):
     """RoBERTa without a head."""
 
-    def positions(self, input_ids: tf.Tensor | None, length: tf.Tensor) -> tf.Tensor:
+    def positions(
+        self, input_ids: tf.Tensor | None, length: tf.Tensor, past_length: tf.Tensor | int
+    ) -> tf.Tensor:
         """Return positions from ``padding_id`` + 1 on; padding has ``padding_id``."""
-        start = self.padding_id
         if input_ids is None:
-            return tf.range(start + 1, start + 1 + length)[None]
-        real = tf.cast(tf.not_equal(input_ids, start), tf.int32)
-        return tf.cumsum(real, axis=1) * real + start
+            return super().positions(input_ids, length, past_length)
+        real = tf.not_equal(input_ids, self.padding_id)
+        counted = tf.cumsum(tf.cast(real, tf.int32), axis=1) + (self.padding_id + past_length)
+        return tf.where(real, counted, self.padding_id)
 
 
 class TFRobertaForMaskedLM(TFForMaskedLM, TFRobertaPreTrainedModel):
     """RoBERTa with a masked language modeling head."""
 
 
-class TFRobertaForCausalLM(TFForCausalLM, TFRobertaPreTrainedModel):
+class TFRobertaForCausalLM(TFRobertaPreTrainedModel, TFBertLMHeadModel):
     """RoBERTa with a next-token head; ``config.is_decoder=True`` makes it causal."""
 
 

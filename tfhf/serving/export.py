@@ -111,7 +111,8 @@ def _tokens(model: TFPreTrainedModel) -> Any:
 
     @tf.function(autograph=False)
     def tokens(**inputs: tf.Tensor) -> Tensors:
-        return dict(_named_tensors(model(**inputs, return_dict=True, training=False)))
+        outputs = model(**inputs, **model.final_inputs, return_dict=True, training=False)
+        return dict(_named_tensors(outputs))
 
     return tokens.get_concrete_function(**model.input_signature)
 
@@ -163,7 +164,8 @@ def _classify_text(model: TFPreTrainedModel, tokenizer: Callable[[tf.Tensor], Te
     def classify_text(text: tf.Tensor) -> Tensors:
         tokens = tokenizer(text)
         inputs = {name: _widen(tokens[name]) for name in model.input_signature if name in tokens}
-        logits = model(**inputs, return_dict=True, training=False).logits
+        outputs = model(**inputs, **model.final_inputs, return_dict=True, training=False)
+        logits = outputs.logits
         return {
             "label": tf.gather(tf.constant(labels), tf.argmax(logits, axis=-1)),
             "scores": to_scores(tf.cast(logits, tf.float32)),

@@ -9,10 +9,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.areas import AREAS, LATER
+from benchmarks.areas.setting import Setting
 from benchmarks.contest import run_rows
 from benchmarks.environments import CACHE, environments
-from benchmarks.report import best_products, limits, table, write_report
-from benchmarks.rows import AREAS, LATER, Setting
+from benchmarks.report import Limits, table, write_report
 
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve")
 
@@ -54,22 +55,23 @@ def measure(options: argparse.Namespace) -> dict:
             rows = AREAS[area](setting)
             for result in run_rows(rows, prepared, threads=options.threads, rounds=options.rounds):
                 results["rows"].append(result)
-                print(f"\n{table(result, best_products(results['rows']))}", flush=True)
+                print(f"\n{table(result, Limits(results['rows']))}", flush=True)
             if area == "limits":
-                print(f"\n{limits(results['rows'])}")
+                print(f"\n{Limits(results['rows'])}")
+            took = sum(row["took"] for row in results["rows"] if row["area"] == area)
+            print(f"\n{area} took {took / 60:.1f} minutes.", flush=True)
     print(f"\nTook {(time.monotonic() - start) / 60:.1f} minutes.")
     return results
 
 
 def machine() -> dict:
     """Return what the figures depend on."""
-    processor, flags = platform.machine(), set()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == "model name":
-            processor = value.strip()
-        if name.strip() in ("flags", "Features"):
-            flags = set(value.split())
+    lines = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
+    facts = {name.strip(): value.strip() for name, _, value in lines}
+    flags = facts.get("flags", facts.get("Features", "")).split()
+    processor = facts.get("model name", platform.machine())
+    if "cpu family" in facts:  # clouds often tell no more than the brand
+        processor += f" (family {facts['cpu family']}, model {facts['model']})"
     return {
         "processor": processor,
         "cores": os.cpu_count(),
@@ -97,7 +99,7 @@ def parse_options() -> argparse.Namespace:
     add("--peers", action="store_true", help="install the peers and let them take part")
     add("--json", type=Path, metavar="FILE", help="write the results there too")
     add("--small", action="store_true", help="tiny models: shows that it works, measures nothing")
-    add("--rounds", type=int, default=3, help="turns of each contestant, at least (default: 3)")
+    add("--rounds", type=int, default=2, help="turns of each contestant, at least (default: 2)")
     add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores")
     add(
         "--report",

@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from benchmarks.environments import Environment
 TURN = 0.5  # seconds that a turn of the fastest lasts, where steps are short
 LONGEST_TURN = 4  # seconds that this may mean for the slowest
 PATIENCE = 900  # seconds after which a contestant counts as hung
-EXTRA_TIME = 10  # seconds in which short rows get more rounds than they must
+EXTRA_TIME = 6  # seconds in which short rows get more rounds than they must
 MOST_ROUNDS = 15
 
 
@@ -49,7 +49,11 @@ class Row:
     amounts: dict = field(default_factory=dict)  # unit -> how much of it one step does
     steps: int | None = None  # in one turn; default: as many as fill it
     rounds: int | None = None  # default: that of the command line
-    tolerance: float | None = None  # largest difference of outputs; None: there are none
+    # Given, what the first run of ``turn`` adds to the memory in use is measured, after one run
+    # with these options, so that starting and tracing have no part in it. A process can do that
+    # once, because TensorFlow keeps freed memory for itself.
+    rehearsal: dict | None = None
+    tolerance: float | None = None  # of outputs, relative to the largest; None: there are none
 
     @property
     def group(self) -> tuple:
@@ -68,6 +72,7 @@ class Worker:
         self.error = environment.error
         self.versions: dict[str, str] = {}
         self.difference: float | None = None
+        self.extra_mb: float | None = None
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = None
         if self.error:
@@ -135,6 +140,7 @@ def run_rows(
     """Run rows, yielding the result of each as a dictionary."""
     workers: list[Worker] = []
     group = None
+    start = time.monotonic()
     try:
         for row in rows:
             if row.group != group:
@@ -144,8 +150,14 @@ def run_rows(
                     for contestant in row.contestants
                 ]
                 _prepare(row, workers)
+                if row.rehearsal is not None:
+                    _measure_memory(row, workers)
+                if row.tolerance is not None:
+                    _compare(row, workers)
                 group = row.group
-            yield _run_row(row, workers, row.rounds or rounds)
+            result = _run_row(row, workers, row.rounds or rounds)
+            yield result | {"took": time.monotonic() - start}
+            start = time.monotonic()
     finally:
         _stop(workers)
 
@@ -155,77 +167,116 @@ def _stop(workers: list[Worker]) -> None:
         worker.stop()
 
 
-def _prepare(row: Row, workers: list[Worker]) -> None:
-    """Make all contestants ready, and look whether they compute the same."""
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder, f"{i}.npz") for i in range(len(workers))]
-        for worker, path in zip(workers, paths):
-            if not worker.error:
-                work = row.work | worker.contestant.options
-                worker.send(do="prepare", kind=row.kind, work=work, outputs=str(path))
-        reference = None
-        for worker, path in zip(workers, paths):
-            if worker.error:
-                continue
+def _in_turns(workers: list[Worker], act: Callable[[Worker], None]) -> None:
+    """Let those act that can, one after the other; an error ends the part of one only."""
+    for worker in workers:
+        if not worker.error:
             try:
-                worker.versions = worker.receive()["versions"]
-                outputs = dict(np.load(path))
-                if row.tolerance is None:
-                    continue
-                reference = reference or outputs
-                worker.difference = _difference(reference, outputs)
-                if not worker.difference <= row.tolerance:
-                    raise ContestantError(
-                        f"its outputs differ by {worker.difference:.2g} from those of "
-                        f"{workers[0].contestant.name}, more than {row.tolerance:g}"
-                    )
+                act(worker)
             except ContestantError as error:
                 worker.error = str(error)
 
 
+def _prepare(row: Row, workers: list[Worker]) -> None:
+    """Make all contestants ready, at the same time."""
+
+    def ready(worker: Worker) -> None:
+        worker.versions = worker.receive()["versions"]
+
+    for worker in workers:
+        if not worker.error:
+            worker.send(do="prepare", kind=row.kind, work=row.work | worker.contestant.options)
+    _in_turns(workers, ready)
+
+
+def _measure_memory(row: Row, workers: list[Worker]) -> None:
+    """Measure what the work adds to the memory in use, before it was ever done."""
+
+    def measure(worker: Worker) -> None:
+        worker.ask(do="run", steps=1, **row.rehearsal)
+        before = worker.ask(do="memory", reset=True)["now"]
+        worker.ask(do="run", steps=1, **row.turn)
+        worker.extra_mb = worker.ask(do="memory", reset=False)["peak"] - before
+
+    _in_turns(workers, measure)
+
+
+def _compare(row: Row, workers: list[Worker]) -> None:
+    """Look whether all compute the same."""
+    reference: dict[str, np.ndarray] = {}
+    first = ""
+
+    def compare(worker: Worker) -> None:
+        nonlocal reference, first
+        worker.receive()
+        outputs = dict(np.load(paths[worker]))
+        if not first:
+            reference, first = outputs, worker.contestant.name
+        worker.difference = _difference(reference, outputs)
+        if not worker.difference <= row.tolerance:
+            raise ContestantError(
+                f"its outputs differ by {worker.difference:.2g} from those of {first}, "
+                f"more than {row.tolerance:g}"
+            )
+
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {worker: Path(folder, f"{i}.npz") for i, worker in enumerate(workers)}
+        for worker, path in paths.items():
+            if not worker.error:
+                worker.send(do="outputs", path=str(path))
+        _in_turns(workers, compare)
+
+
 def _difference(reference: dict, outputs: dict) -> float:
+    """Return the largest difference, relative to the largest of the values; ids must be equal."""
     wanted, found = ({k: v.shape for k, v in arrays.items()} for arrays in (reference, outputs))
     if wanted != found:
         raise ContestantError(f"its outputs are {found}, not {wanted}")
-    return max(float(np.abs(reference[name] - outputs[name]).max()) for name in reference)
+    differences = []
+    for name, expected in reference.items():
+        difference = np.abs(expected - outputs[name])
+        if np.issubdtype(expected.dtype, np.integer):
+            if difference.any():
+                raise ContestantError(f"{(difference > 0).mean():.2%} of its {name} are others")
+        else:
+            differences.append(float(difference.max() / np.abs(expected).max()))
+    return max(differences)
 
 
 def _run_row(row: Row, workers: list[Worker], rounds: int) -> dict:
     samples: dict[str, list[float]] = {worker.contestant.name: [] for worker in workers}
-    memory: dict[str, dict[str, float]] = {}
+    peak: dict[str, float] = {}
     facts: dict[str, dict] = {}
-    running = [worker for worker in workers if not worker.error]
 
-    def in_turns(act) -> None:
-        for worker in list(running):
-            try:
-                act(worker, worker.contestant.name)
-            except ContestantError as error:
-                worker.error = str(error)
-                running.remove(worker)
+    def first(worker: Worker) -> None:
+        if row.rehearsal is None:
+            worker.ask(do="memory", reset=True)
+            worker.ask(do="run", steps=1, **row.turn)  # traces and compiles
+        if row.steps is None:
+            durations.append(worker.ask(do="run", steps=1, **row.turn)["seconds"])
 
-    def first(worker: Worker, name: str) -> None:
-        before = worker.ask(do="memory", reset=True)["now"]
-        seconds = worker.ask(do="run", steps=1, **row.turn)["seconds"]
-        if row.steps is None:  # the very first step traces and compiles
-            seconds = worker.ask(do="run", steps=1, **row.turn)["seconds"]
-        memory[name] = {"first_run_extra_mb": worker.ask(do="memory", reset=False)["peak"] - before}
-        durations.append(seconds)
-
-    def timed(worker: Worker, name: str) -> None:
+    def timed(worker: Worker) -> None:
+        name = worker.contestant.name
         answer = worker.ask(do="run", steps=steps, **row.turn)
         samples[name].append(answer["seconds"] / steps)
         facts[name] = answer["facts"]
 
+    def last(worker: Worker) -> None:
+        peak[worker.contestant.name] = worker.ask(do="memory", reset=False)["peak"]
+
     durations: list[float] = []
-    in_turns(first)
+    _in_turns(workers, first)
     steps = row.steps or _steps(durations)
     start = time.monotonic()
     done = 0
-    while running and done < MOST_ROUNDS and (done < rounds or _time_left(start, done, rounds)):
-        in_turns(timed)
+    while (
+        _running(workers)
+        and done < MOST_ROUNDS
+        and (done < rounds or _time_left(start, done, rounds))
+    ):
+        _in_turns(workers, timed)
         done += 1
-    in_turns(lambda worker, name: memory[name].update(peak_mb=_peak(worker)))
+    _in_turns(workers, last)
 
     ours = samples[workers[0].contestant.name]
     return {
@@ -243,11 +294,16 @@ def _run_row(row: Row, workers: list[Worker], rounds: int) -> dict:
                 "median": _median(samples[worker.contestant.name]),
                 "ratio": _ratio(ours, samples[worker.contestant.name]),
                 "facts": facts.get(worker.contestant.name, {}),
-                **memory.get(worker.contestant.name, {}),
+                "peak_mb": peak.get(worker.contestant.name),
+                "extra_mb": worker.extra_mb,
             }
             for worker in workers
         },
     }
+
+
+def _running(workers: list[Worker]) -> bool:
+    return any(not worker.error for worker in workers)
 
 
 def _steps(durations: list[float]) -> int:
@@ -261,10 +317,6 @@ def _time_left(start: float, done: int, rounds: int) -> bool:
     """Whether one more round fits; runs with few rounds, such as the tests', get no extra ones."""
     passed = time.monotonic() - start
     return rounds > 1 and passed * (done + 1) / done < EXTRA_TIME
-
-
-def _peak(worker: Worker) -> float:
-    return worker.ask(do="memory", reset=False)["peak"]
 
 
 def _median(samples: list[float]) -> float | None:

@@ -38,6 +38,16 @@ MODELS = {
         "intermediate_size": 1024,
         "max_position_embeddings": 4096,
     },
+    "Longformer": {
+        "model_type": "longformer",
+        "num_hidden_layers": 2,
+        "hidden_size": 256,
+        "num_attention_heads": 4,
+        "intermediate_size": 1024,
+        "max_position_embeddings": 16_384 + 8,
+        "attention_window": 512,
+    },
+    "GPT-2": {"model_type": "gpt2"},
 }
 SMALL_BERT = {
     "model_type": "bert",
@@ -60,6 +70,22 @@ SMALL_MODELS = {
     "BERT-base": SMALL_BERT,
     "BERT-tiny": SMALL_BERT,
     "long BERT": SMALL_BERT,
+    "Longformer": SMALL_BERT
+    | {
+        "model_type": "longformer",
+        "max_position_embeddings": 264,
+        "attention_window": 16,
+    },
+    "GPT-2": {
+        "model_type": "gpt2",
+        "vocab_size": 100,
+        "n_layer": 1,
+        "n_embd": 32,
+        "n_head": 2,
+        "n_positions": 64,
+        "bos_token_id": 1,
+        "eos_token_id": 1,
+    },
 }
 
 
@@ -98,16 +124,19 @@ def model(name: str, *, small: bool) -> Model:
     folder = CACHE / "checkpoints" / f"{name.lower().replace(' ', '-')}-{key}"
     if not folder.exists():
         command = [sys.executable, "-m", "benchmarks.material", folder, json.dumps(settings)]
-        subprocess.run(command, check=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
+        ran = subprocess.run(command, capture_output=True, text=True)
+        if ran.returncode:
+            sys.exit(f"{name} could not be written: {ran.stderr}")
     config = json.loads((folder / "config.json").read_text())
     get = lambda *names: next(config[name] for name in names if name in config)  # noqa: E731
+    hidden_size = get("dim", "n_embd", "hidden_size")
     return Model(
         folder=str(folder),
         vocab_size=config["vocab_size"],
+        hidden_size=hidden_size,
         # DistilBERT's hidden_dim is what others call intermediate_size.
-        hidden_size=get("dim", "hidden_size"),
-        intermediate_size=get("hidden_dim", "intermediate_size"),
-        layers=get("n_layers", "num_hidden_layers"),
+        intermediate_size=get("hidden_dim", "n_inner", "intermediate_size") or 4 * hidden_size,
+        layers=get("n_layers", "n_layer", "num_hidden_layers"),
     )
 
 
@@ -118,7 +147,10 @@ def _write_checkpoint(folder: Path, settings: dict) -> None:
     import tfhf
 
     config = AutoConfig.for_model(**settings)
-    model = tfhf.TFAutoModelForSequenceClassification.from_config(config)
+    if config.model_type == "gpt2":
+        model = tfhf.TFAutoModelForCausalLM.from_config(config)
+    else:
+        model = tfhf.TFAutoModelForSequenceClassification.from_config(config)
     for i, variable in enumerate(model.weights):
         if len(variable.shape) == 1:  # biases and norms: one in the wrong place must show
             variable.assign_add(random.stateless_normal(variable.shape, [i, 0], stddev=0.02))

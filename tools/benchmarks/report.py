@@ -14,6 +14,46 @@ HEADER = (
 )
 
 
+NOT_THERE = ("avx512_bf16", "amx_bf16")
+"""Instructions that bfloat16 needs: told where the processor lacks them."""
+
+
+class Limits:
+    """What the machine can do, by the rows of the area ``limits``.
+
+    ``products`` holds the best GFLOP/s of a matrix product, over shapes and libraries, by
+    precision; ``memory`` the GB/s of each way to use it. Both are empty where nothing was measured.
+    """
+
+    def __init__(self, rows: list[dict]) -> None:
+        self.products: dict[str, float] = {}
+        self.memory: dict[str, float] = {}
+        for row in rows:
+            if row["area"] != "limits":
+                continue
+            kind, variant = row["name"].split(", ")[:2]
+            found = self.memory if kind == "memory" else self.products
+            (amount,) = row["amounts"].values()
+            for result in row["contestants"].values():
+                if result["median"]:
+                    found[variant] = max(amount / result["median"], found.get(variant, 0))
+
+    def __str__(self) -> str:
+        found = [f"{rate:,.0f} GFLOP/s in {name}" for name, rate in self.products.items()]
+        found += [f"{rate:.1f} GB/s by {name}" for name, rate in self.memory.items()]
+        return (
+            f"The machine's limits, measured in the same run: {', '.join(found)}." if found else ""
+        )
+
+    def of(self, unit: str, name: str) -> float | None:
+        """Return the limit of a row's rate in that unit, if it has one and that is known."""
+        if unit == "GFLOP":
+            return next((rate for p, rate in self.products.items() if p in name), None)
+        if unit == "GB":
+            return max(self.memory.values(), default=None)
+        return None
+
+
 def write_report(document: Path, results: dict) -> None:
     """Put the tables between the two markers of a document.
 
@@ -30,28 +70,33 @@ def write_report(document: Path, results: dict) -> None:
 
 def markdown(results: dict) -> str:
     """Return all results as Markdown."""
-    machine = results["machine"]
+    machine, limits = results["machine"], Limits(results["rows"])
     parts = [
-        f"Measured {results['date']} on {machine['processor']}, {results['threads']} threads, "
-        f"{machine['memory_gb']:.0f} GB of memory, {machine['system']}; "
-        f"instructions: {', '.join(machine['instructions']) or 'no wide ones'}.",
+        f"Measured {results['date']} on {machine['processor']}, {results['threads']} threads of "
+        f"{machine['cores']} cores, {machine['memory_gb']:.0f} GB of memory, {machine['system']}, "
+        f"Python {machine['python']}; instructions: {', '.join(instructions(machine))}.",
         versions(results["rows"]),
-        limits(results["rows"]),
+        str(limits),
     ]
+    if results["small"]:
+        parts.insert(0, "**Tiny models (`--small`): these figures say nothing about speed.**")
     area = None
     for row in results["rows"]:
         if row["area"] != area:
             area = row["area"]
             parts.append(f"### {area}")
-        parts.append(table(row, best_products(results["rows"])))
+        parts.append(table(row, limits))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def table(row: dict, best: dict[str, float]) -> str:
-    """Return one row of the benchmark as a table, with what went wrong below it.
+def instructions(machine: dict) -> list[str]:
+    """Return which of the instructions that matter the processor has, and which it lacks."""
+    lacking = [f"no {name}" for name in NOT_THERE if name not in machine["instructions"]]
+    return [*machine["instructions"], *lacking]
 
-    ``best`` holds the machine's best GFLOP/s by precision, as far as they were measured.
-    """
+
+def table(row: dict, limits: Limits) -> str:
+    """Return one row of the benchmark as a table, with what went wrong below it."""
     lines = [HEADER]
     notes = []
     for name, result in row["contestants"].items():
@@ -64,11 +109,11 @@ def table(row: dict, best: dict[str, float]) -> str:
             (
                 name,
                 duration(result["median"]),
-                rates(row, result, best),
+                rates(row, result, limits),
                 f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
                 if ratio
                 else "",
-                *memory(result),
+                *memory(row, result),
             )
         )
     differences = [
@@ -93,25 +138,32 @@ def _aligned(lines: list[tuple[str, ...]]) -> list[str]:
     return [rows[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rows[1:]]
 
 
-def memory(result: dict) -> tuple[str, str]:
-    """Return the peak, and how much of it the first run added to what was there before."""
+def memory(row: dict, result: dict) -> tuple[str, str]:
+    """Return the peak, and what the first run of the work adds to the memory in use."""
     if "peak_mb" in result["facts"]:  # of another process than the worker
         return f"{result['facts']['peak_mb']:,.0f}", ""
-    return f"{result.get('peak_mb', 0):,.0f}", f"{result['first_run_extra_mb']:,.0f}"
+    extra = ""
+    if result["extra_mb"] is not None:
+        extra = f"{result['extra_mb']:,.0f}"
+        if "MB" in row["amounts"]:
+            extra += f" ({result['extra_mb'] / row['amounts']['MB']:.2f} x the file)"
+    return f"{result['peak_mb'] or 0:,.0f}", extra
 
 
-def rates(row: dict, result: dict, best: dict[str, float]) -> str:
+def rates(row: dict, result: dict, limits: Limits) -> str:
     """Return what was done per second, and which share of the machine's limit that is."""
     cells = []
     for unit, amount in row["amounts"].items():
         rate = amount / result["median"]
         cell = f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.2f} {unit}/s"
-        limit = next((best[p] for p in best if p in row["name"]), None)
-        if unit == "GFLOP" and limit and row["area"] != "limits":
+        limit = limits.of(unit, row["name"])
+        if limit and row["area"] != "limits":
             cell += f" ({rate / limit:.0%} of the limit)"
         cells.append(cell)
     if "padding" in result["facts"]:
         cells.append(f"{result['facts']['padding']:.0%} padding")
+    if "cached" in result["facts"]:
+        cells.append(f"{result['facts']['cached']:.0%} of the file in the page cache")
     return ", ".join(cells)
 
 
@@ -120,38 +172,6 @@ def duration(seconds: float) -> str:
     if seconds >= 1:
         return f"{seconds:.3g} s"
     return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
-
-
-def best_products(rows: list[dict]) -> dict[str, float]:
-    """Return the best GFLOP/s of a matrix product, over shapes and libraries, by precision."""
-    best: dict[str, float] = {}
-    for row, result in _results(rows, "matrix product"):
-        precision = row["name"].split(", ")[1]
-        rate = row["amounts"]["GFLOP"] / result["median"]
-        best[precision] = max(rate, best.get(precision, 0))
-    return best
-
-
-def limits(rows: list[dict]) -> str:
-    """Return the machine's limits in one line, or nothing where they were not measured."""
-    found = [
-        f"{rate:,.0f} GFLOP/s in {precision}" for precision, rate in best_products(rows).items()
-    ]
-    found += [
-        f"{row['amounts']['GB'] / result['median']:.1f} GB/s by {row['name'].split(', ')[1]}"
-        for row, result in _results(rows, "memory")
-    ]
-    return f"The machine's limits, measured in the same run: {', '.join(found)}." if found else ""
-
-
-def _results(rows: list[dict], name: str) -> list[tuple[dict, dict]]:
-    return [
-        (row, result)
-        for row in rows
-        if row["area"] == "limits" and row["name"].startswith(name)
-        for result in row["contestants"].values()
-        if result["median"]
-    ]
 
 
 def versions(rows: list[dict]) -> str:

@@ -12,7 +12,7 @@ from safetensors.numpy import safe_open
 
 from benchmarks.workers import keras_work
 from benchmarks.workers.protocol import serve
-from benchmarks.workers.shared_work import Import, Input, Load
+from benchmarks.workers.shared_work import Generate, Import, Input, Load
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 LENGTH = 128  # KerasHub pads to one length; this is the longest of all rows
@@ -37,6 +37,22 @@ class Library:
                 _fill(model.pooled_dense, weights, "pre_classifier")
             _fill(model.output_dense, weights, "classifier")
         return model
+
+    def generator(self, folder, precision, new_tokens, xla=False):
+        body = keras_hub.models.GPT2Backbone.from_preset(folder, dtype=precision)
+        model = keras_hub.models.GPT2CausalLM(body, preprocessor=None)
+        model.compile(sampler="greedy", jit_compile=xla)
+
+        def inputs(ids, places):
+            """Return ids with places for more of them, and which are prompts."""
+            room = ((0, 0), (0, places))
+            mask = np.ones_like(ids)
+            return {"token_ids": np.pad(ids, room), "padding_mask": np.pad(mask, room)}
+
+        def generate(ids):
+            return model.generate(inputs(ids, new_tokens), stop_token_ids=None)["token_ids"]
+
+        return lambda ids: tf.cast(model(inputs(ids, 0))[:, -1], tf.float32), generate
 
     def optimizer(self):
         return keras.optimizers.AdamW(5e-5, weight_decay=0.01)
@@ -85,9 +101,10 @@ def _fill(dense, weights, name):
 
 library = Library()
 KINDS = keras_work.kinds(library) | {
+    "generate": partial(Generate, library),
     "import": Import,
     "input": partial(Input, library),
-    "load": partial(Load, library),
+    "load": partial(Load, library.load, keras_work.sums),
 }
 
 if __name__ == "__main__":

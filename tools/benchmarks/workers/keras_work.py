@@ -33,6 +33,11 @@ def kinds(library) -> dict:
     }
 
 
+def sums(model) -> list[float]:
+    """Read all weights of a model."""
+    return [float(tf.reduce_sum(variable)) for variable in model.weights]
+
+
 def _dataset(batches: list[dict], library) -> tf.data.Dataset:
     """Return batches as they are, of known shape where all have the same."""
     labels = np.stack([batch["labels"] for batch in batches])
@@ -95,7 +100,7 @@ class FitPipeline(Work):
         self.data = library.pipeline(self.model, folder, read_table(table), batch_size)
 
     def turn(self, steps: int):
-        data = self.data.repeat().take(steps)
+        data = self.data.repeat().skip(1).take(steps)  # as in torch_worker
         return lambda: self.model.fit(data, verbose=0)
 
 

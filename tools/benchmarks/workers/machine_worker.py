@@ -24,12 +24,12 @@ class MatrixProduct(Work):
 
 
 class Memory(Work):
-    """Copy ``a = b`` or triad ``a = b + 3 * c`` over arrays of ``floats``, on all threads."""
+    """Read ``b``, copy ``a = b`` or triad ``a = b + 3 * c``: arrays of ``floats``, all threads."""
 
     def __init__(self, floats: int, operation: str, passes: float = 1.0) -> None:
         self.arrays = [np.full(floats, value, np.float32) for value in (0, 1, 2)]
         self.floats = floats
-        self.operation = {"copy": _copy, "triad": _triad}[operation]
+        self.operation = {"read": _read, "copy": _copy, "triad": _triad}[operation]
         self.passes = passes
         self.pool = ThreadPoolExecutor(THREADS)
 
@@ -47,6 +47,11 @@ class Memory(Work):
         bounds = np.linspace(0, floats, THREADS + 1).astype(int)
         parts = [[array[i:j] for array in self.arrays] for i, j in pairwise(bounds)]
         list(self.pool.map(self.operation, parts))
+
+
+def _read(arrays) -> None:
+    _, b, _ = arrays
+    np.dot(b, b)
 
 
 def _copy(arrays) -> None:

@@ -4,6 +4,7 @@ A worker holds one contestant. It does nothing until it is asked, so that contes
 without disturbing one another. Only Python's own library is used here: every environment has that.
 """
 
+import ctypes
 import gc
 import json
 import os
@@ -11,8 +12,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
+LONGEST_ERROR = 300  # characters; the whole of it goes to the log
 PACKAGES = ("tensorflow", "keras", "tf_keras", "torch", "transformers", "keras-hub", "numpy")
 
 
@@ -42,15 +45,17 @@ def serve(kinds: Mapping[str, Callable[..., Work]]) -> None:
         try:
             if action == "prepare":
                 work = kinds[request["kind"]](**request["work"])
-                _save(work.outputs(), request["outputs"])
                 answer = {"versions": _versions()}
+            elif action == "outputs":
+                _save(work.outputs(), request["path"])
+                answer = {}
             elif action == "run":
                 answer = _timed(work.turn(**request))
             else:
                 answer = _memory(reset=request["reset"])
         except Exception as error:
             traceback.print_exc()
-            answer = {"error": f"{type(error).__name__}: {error}"}
+            answer = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_ERROR]}
         print(json.dumps(answer), file=answers, flush=True)
 
 
@@ -65,7 +70,8 @@ def _timed(act: Callable) -> dict:
 def _save(outputs: dict, path: str) -> None:
     import numpy as np
 
-    np.savez(path, **{name: np.asarray(array, np.float32) for name, array in outputs.items()})
+    arrays = {name: np.asarray(array) for name, array in outputs.items()}
+    np.savez(path, **{k: v if v.dtype.kind == "i" else v.astype("f4") for k, v in arrays.items()})
 
 
 def _versions() -> dict[str, str]:
@@ -78,18 +84,25 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def give_back() -> None:
+    """Return to the system what is in nobody's use."""
+    gc.collect()
+    with suppress(AttributeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _memory(*, reset: bool) -> dict[str, float]:
-    """Resident memory now and at its peak, in MB; ``reset`` lets the peak start anew."""
+    """Resident memory now and at its peak, in MB.
+
+    ``reset`` gives what is free back to the system, and lets the peak start anew.
+    """
     if reset:
-        gc.collect()
-        try:
-            with open("/proc/self/clear_refs", "w") as file:
-                file.write("5")
-        except OSError:
-            pass  # then the peak is that of the whole process
+        give_back()
+        with suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+            file.write("5")  # if that fails, the peak is that of the whole process
     with open("/proc/self/status") as file:
         fields = dict(line.split(":", 1) for line in file)
     return {
-        name: int(fields[field].split()[0]) / 1024
+        name: int(fields[field].split()[0]) * 1024e-6
         for name, field in (("now", "VmRSS"), ("peak", "VmHWM"))
     }

@@ -1,47 +1,55 @@
 """Work that is done in the same way for every library."""
 
 import ctypes
-import gc
+import mmap
 import os
 import subprocess
 import sys
 from pathlib import Path
-from resource import RUSAGE_CHILDREN, getrusage
 
-from benchmarks.workers.protocol import Work
-from benchmarks.workers.rows_on_disk import padding_share, read_table
+import numpy as np
+
+from benchmarks.workers.protocol import Work, give_back
+from benchmarks.workers.rows_on_disk import padding_share, read_batches, read_table
 
 
 class Load(Work):
-    """``from_pretrained``, with the file in the page cache or not. ``library`` has ``load``.
+    """``from_pretrained``, with the file in the page cache or not.
 
-    ``rehearsal`` is a small checkpoint that is loaded first, for what is imported on the way.
+    The sum of all weights is part of it: PyTorch reads the file no sooner than it must.
+    ``load`` takes a folder and the precision, ``sums`` the model.
     """
 
-    def __init__(self, library, folder: str, rehearsal: str) -> None:
-        self.library = library
-        self.folder = folder
-        self.model = library.load(rehearsal, "float32")
-        self.forget()
+    def __init__(self, load, sums, cold: bool) -> None:
+        self.load = load
+        self.sums = sums
+        self.cold = cold
+        self.model = None
 
-    def turn(self, steps: int, cold: bool):
-        files = list(Path(self.folder).glob("*.safetensors"))
-        for file in files:
-            _evict(file) if cold else file.read_bytes()
+    def turn(self, steps: int, folder: str):
+        file = Path(folder, "model.safetensors")
+        _evict(file) if self.cold else _read(file)
+        cached = _cached_share(file)
 
-        def load():
+        def act():
             for _ in range(steps):
-                self.model = self.library.load(self.folder, "float32")
-            return self.forget
+                self.model = self.load(folder, "float32")
+                self.sums(self.model)
+            return lambda: self.forget() | {"cached": cached}
 
-        return load
+        return act
 
     def forget(self) -> dict:
         """Give the memory back, and a mapped file too, so that all start from the same."""
         self.model = None
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
+        give_back()
         return {}
+
+
+def _read(file: Path) -> None:
+    with file.open("rb") as opened:
+        while opened.read(1 << 20):
+            pass
 
 
 def _evict(file: Path) -> None:
@@ -53,17 +61,32 @@ def _evict(file: Path) -> None:
         os.close(descriptor)
 
 
+def _cached_share(file: Path) -> float:
+    """Return which share of a file is in the page cache."""
+    size = file.stat().st_size
+    pages = -(-size // mmap.PAGESIZE)
+    resident = (ctypes.c_ubyte * pages)()
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), size, mmap.MAP_PRIVATE) as mapped:
+        start = ctypes.c_char.from_buffer(mapped)
+        if ctypes.CDLL(None, use_errno=True).mincore(ctypes.byref(start), size, resident):
+            raise OSError(ctypes.get_errno(), "mincore")
+        del start  # a map that something points into cannot be closed
+    return float((np.frombuffer(resident, np.uint8) & 1).mean())
+
+
 class Import(Work):
     """Start Python and run one statement."""
 
+    PEAK = "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+
     def __init__(self, statement: str) -> None:
-        self.command = [sys.executable, "-c", statement]
+        self.command = [sys.executable, "-c", f"{statement}\n{self.PEAK}"]
 
     def turn(self, steps: int):
         def start():
             for _ in range(steps):
-                subprocess.run(self.command, check=True)
-            return lambda: {"peak_mb": getrusage(RUSAGE_CHILDREN).ru_maxrss / 1024}
+                ran = subprocess.run(self.command, check=True, capture_output=True, text=True)
+            return lambda: {"peak_mb": int(ran.stdout.split()[-2]) * 1024e-6}
 
         return start
 
@@ -90,3 +113,28 @@ class Input(Work):
 
 def _numpy(tensor):
     return tensor.numpy() if hasattr(tensor, "numpy") else tensor
+
+
+class Generate(Work):
+    """Greedy generation after prompts of one length.
+
+    ``library.generator(folder, precision, new_tokens, **options)`` gives two functions of ids
+    [batch, length]: one for the last position's logits, one for the ids with what was generated.
+    """
+
+    def __init__(
+        self, library, folder: str, precision: str, batches: str, new_tokens: int, **options
+    ) -> None:
+        self.precision = precision
+        self.logits, self.generate = library.generator(folder, precision, new_tokens, **options)
+        self.prompts = read_batches(batches)["prompts"][0]["input_ids"]
+
+    def outputs(self) -> dict:
+        """In bfloat16, rounding decides between ids that are almost as good."""
+        outputs = {"logits": self.logits(self.prompts)}
+        if self.precision == "float32":
+            outputs["ids"] = np.asarray(self.generate(self.prompts)).astype(np.int64)
+        return outputs
+
+    def turn(self, steps: int):
+        return lambda: [_numpy(self.generate(self.prompts)) for _ in range(steps)]

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tfhf
 from benchmarks.workers import keras_work
 from benchmarks.workers.protocol import serve
-from benchmarks.workers.shared_work import Import, Input, Load
+from benchmarks.workers.shared_work import Generate, Import, Input, Load
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
@@ -29,6 +29,21 @@ class Library:
         return tfhf.TFAutoModelForSequenceClassification.from_pretrained(
             folder, dtype=POLICIES[precision]
         )
+
+    def generator(self, folder, precision, new_tokens, xla=False):
+        model = tfhf.TFGPT2LMHeadModel.from_pretrained(folder, dtype=precision)
+        run = tf.function(model.generate, jit_compile=True) if xla else model.generate
+
+        def generate(ids):
+            return run(
+                tf.constant(ids, tf.int32),
+                max_new_tokens=new_tokens,
+                min_new_tokens=new_tokens,
+                do_sample=False,
+                pad_token_id=0,
+            )
+
+        return lambda ids: tf.cast(model(ids).logits[:, -1], tf.float32), generate
 
     def optimizer(self):
         steps = 1_000_000  # the decay of the learning rate is not to be noticed
@@ -77,9 +92,10 @@ class Library:
 
 library = Library()
 KINDS = keras_work.kinds(library) | {
+    "generate": partial(Generate, library),
     "import": Import,
     "input": partial(Input, library),
-    "load": partial(Load, library),
+    "load": partial(Load, library.load, keras_work.sums),
     "matrix product": keras_work.MatrixProduct,
 }
 

@@ -2,10 +2,12 @@
 
 import contextlib
 from functools import partial
+from itertools import islice
 
 import torch
 from torch.utils.data import DataLoader
 from transformers import (
+    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
@@ -14,7 +16,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from benchmarks.workers.protocol import Work, serve
 from benchmarks.workers.rows_on_disk import read_batches, read_table
-from benchmarks.workers.shared_work import Import, Input, Load
+from benchmarks.workers.shared_work import Generate, Import, Input, Load
 
 
 class Library:
@@ -28,6 +30,28 @@ class Library:
 
     def load(self, folder, precision):
         return AutoModelForSequenceClassification.from_pretrained(folder)
+
+    def generator(self, folder, precision, new_tokens, static_cache=False):
+        dtype = getattr(torch, precision)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+        options = {"cache_implementation": "static"} if static_cache else {}
+
+        @torch.inference_mode()
+        def logits(ids):
+            return model(torch.tensor(ids)).logits[:, -1].float()
+
+        def generate(ids):
+            return model.generate(
+                torch.tensor(ids),
+                attention_mask=torch.ones(ids.shape, dtype=torch.long),
+                max_new_tokens=new_tokens,
+                min_new_tokens=new_tokens,
+                do_sample=False,
+                pad_token_id=0,
+                **options,
+            )
+
+        return logits, generate
 
     def loader(self, folder, rows, batch_size, grouped=False):
         """Return the DataLoader that Trainer makes, with and without ``group_by_length``."""
@@ -48,6 +72,10 @@ class Library:
 
 
 library = Library()
+
+
+def _sums(model):
+    return [float(parameter.detach().sum()) for parameter in model.parameters()]
 
 
 def _optimizer(model):
@@ -116,7 +144,8 @@ class FitPipeline(Fit):
 
     def turn(self, steps: int):
         self.model.train()
-        return lambda: [self.step(batch) for _, batch in zip(range(steps), self.loader)]
+        # The sampler that groups by length puts the longest rows into the first batch.
+        return lambda: [self.step(batch) for batch in islice(self.loader, 1, 1 + steps)]
 
 
 class Predict(Fit):
@@ -182,10 +211,11 @@ class MatrixProduct(Work):
 KINDS = {
     "fit": Fit,
     "fit pipeline": FitPipeline,
+    "generate": partial(Generate, library),
     "import": Import,
     "input": partial(Input, library),
     "latency": Latency,
-    "load": partial(Load, library),
+    "load": partial(Load, library.load, _sums),
     "matrix product": MatrixProduct,
     "optimizer": Optimizer,
     "predict": Predict,

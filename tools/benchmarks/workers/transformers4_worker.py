@@ -8,6 +8,7 @@ import tf_keras
 from safetensors import safe_open
 from transformers import (
     AutoTokenizer,
+    TFAutoModelForCausalLM,
     TFAutoModelForSequenceClassification,
     create_optimizer,
     modeling_tf_utils,
@@ -15,7 +16,7 @@ from transformers import (
 
 from benchmarks.workers import keras_work
 from benchmarks.workers.protocol import serve
-from benchmarks.workers.shared_work import Import, Input, Load
+from benchmarks.workers.shared_work import Generate, Import, Input, Load
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
@@ -53,6 +54,22 @@ class Library:
         tf_keras.mixed_precision.set_global_policy(POLICIES[precision])
         return TFAutoModelForSequenceClassification.from_pretrained(folder)
 
+    def generator(self, folder, precision, new_tokens, xla=False):
+        tf_keras.mixed_precision.set_global_policy(precision)
+        model = TFAutoModelForCausalLM.from_pretrained(folder)
+        run = tf.function(model.generate, jit_compile=True) if xla else model.generate
+
+        def generate(ids):
+            return run(
+                tf.constant(ids, tf.int32),
+                max_new_tokens=new_tokens,
+                min_new_tokens=new_tokens,
+                do_sample=False,
+                pad_token_id=0,
+            )
+
+        return lambda ids: tf.cast(model(ids).logits[:, -1], tf.float32), generate
+
     def optimizer(self):
         return create_optimizer(5e-5, 1_000_000, 0, weight_decay_rate=0.01)[0]
 
@@ -81,9 +98,10 @@ class Library:
 
 library = Library()
 KINDS = keras_work.kinds(library) | {
+    "generate": partial(Generate, library),
     "import": Import,
     "input": partial(Input, library),
-    "load": partial(Load, library),
+    "load": partial(Load, library.load, keras_work.sums),
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,118 @@
+"""Sampling draws each token as often as its probability says, and the same ones from a seed."""
+
+import statistics
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from random_decoders import decoder, prompts, randomize, to_tf
+from scipy import stats
+
+import tfhf
+
+GPT2 = "TFGPT2LMHeadModel"
+DRAWS = 20_000
+PROMPT = [[12, 20, 17]]
+WARPED = {"do_sample": True, "top_k": 12, "top_p": 0.9, "temperature": 1.5}
+
+
+@pytest.fixture
+def model():
+    model = decoder(GPT2)
+    randomize(model, 1)
+    return model
+
+
+def warped(logits):
+    """Return the probabilities that the settings above leave, [rows, vocab_size], in float64."""
+    logits = logits.astype(np.float64) / WARPED["temperature"]
+    kept = np.sort(logits)[:, ::-1][:, WARPED["top_k"] - 1 : WARPED["top_k"]]
+    logits = np.where(logits < kept, -np.inf, logits)
+    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    for row in probabilities:  # the fewest of the likeliest that make up top_p
+        order = np.argsort(-row)
+        before = np.cumsum(row[order]) - row[order]
+        row[order[before >= WARPED["top_p"]]] = 0
+    return probabilities / probabilities.sum(axis=1, keepdims=True)
+
+
+def chi_square(counts, probabilities):
+    """Return the p-value of counts; cells that expect fewer than 5 are counted together."""
+    expected = probabilities * counts.sum()
+    assert not counts[expected == 0].any()
+    rare = expected < 5
+    counts = np.append(counts[~rare], counts[rare].sum())
+    expected = np.append(expected[~rare], expected[rare].sum())
+    kept = expected > 0
+    return stats.chisquare(counts[kept], expected[kept]).pvalue
+
+
+def test_two_tokens_as_often_as_their_probabilities_say(model):
+    ids = model.generate(
+        tf.constant(PROMPT), num_return_sequences=DRAWS, max_new_tokens=2, seed=5, **WARPED
+    ).numpy()
+    first = warped(model(PROMPT).logits.numpy()[:, -1])[0]
+    texts = np.concatenate([np.repeat(PROMPT, 29, axis=0), np.arange(29)[:, None]], axis=1)
+    both = first[:, None] * warped(model(texts).logits.numpy()[:, -1])
+    counts = np.zeros([29, 29])
+    np.add.at(counts, (ids[:, 3], ids[:, 4]), 1)
+    assert (both > 0).sum() > 20
+    assert chi_square(counts.ravel(), both.ravel()) > 1e-3
+
+
+def test_beam_sampling_draws_without_replacement(model):
+    """Of two beams, twice two tokens are drawn, and the better of the first two is returned."""
+    ids = model.generate(
+        tf.repeat(tf.constant(PROMPT), DRAWS, axis=0),
+        do_sample=True, num_beams=2, top_k=0, max_new_tokens=1, seed=7,
+    ).numpy()  # fmt: skip
+    logits = model(PROMPT).logits.numpy()[0, -1].astype(np.float64)
+    p = np.exp(logits - logits.max())
+    p /= p.sum()
+    pairs = p[:, None] * p / (1 - p[:, None]) * (1 - np.eye(29))  # first one, then the other
+    better = p[:, None] > p
+    best = (pairs * better).sum(axis=1) + (pairs * better.T).sum(axis=0)
+    counts = np.bincount(ids[:, -1], minlength=29)
+    assert chi_square(counts, best) > 1e-3
+
+
+def test_same_seed_same_text(model):
+    inputs = to_tf(prompts(0))
+
+    def drawn(**more):
+        return model.generate(**inputs, do_sample=True, max_new_tokens=12, **more).numpy().tolist()
+
+    assert drawn(seed=3) == drawn(seed=3) == drawn(seed=[3, 0]) == drawn(seed=3, jit_compile=True)
+    assert drawn(seed=3) != drawn(seed=4) and drawn(seed=[3, 1]) != drawn(seed=3)
+    keras.utils.set_random_seed(8)
+    one, another = drawn(), drawn()
+    assert one != another
+    keras.utils.set_random_seed(8)
+    assert [drawn(), drawn()] == [one, another]
+
+
+def test_same_seed_same_beams_with_xla(model):
+    arguments = to_tf(prompts(0)) | {"do_sample": True, "num_beams": 3, "seed": 3}
+    plain = model.generate(**arguments, max_new_tokens=8)
+    np.testing.assert_array_equal(
+        model.generate(**arguments, max_new_tokens=8, jit_compile=True), plain
+    )
+
+
+@pytest.mark.slow
+def test_a_thousand_tokens_cost_each_what_a_hundred_cost():
+    config = {"n_positions": 1024, "n_embd": 512, "n_layer": 4, "n_head": 8, "vocab_size": 1000}
+    model = tfhf.TFGPT2LMHeadModel(tfhf.TFGPT2LMHeadModel.config_class(**config, eos_token_id=None))
+
+    def seconds(count):
+        start = time.perf_counter()
+        model.generate(tf.constant(PROMPT), max_new_tokens=count)
+        return (time.perf_counter() - start) / count
+
+    seconds(100)
+    short = statistics.median(seconds(100) for _ in range(5))
+    long = statistics.median(seconds(1000) for _ in range(3))
+    assert long < 1.5 * short

@@ -1,0 +1,113 @@
+"""The keys and values of tokens that were read before, so that none is computed twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from tensorflow.compiler.tf2xla.python import xla
+from tensorflow.python.ops import control_flow_util
+
+
+class KeyValues(NamedTuple):
+    """Keys and values of one attention: [batch, heads, length, head_size] each."""
+
+    key: tf.Tensor
+    value: tf.Tensor
+
+
+def extend(past: KeyValues, new: KeyValues, position: tf.Tensor | None) -> KeyValues:
+    """Return ``past`` with the keys and values of the tokens that follow.
+
+    Args:
+        past: what there is.
+        new: keys and values of the new tokens.
+        position: ``None``: put the new ones behind the old ones. An int scalar: ``past`` has room
+            for all that will come; write the new ones there, from that place on. Outside XLA that
+            changes ``past`` itself, which nothing else may read afterwards: a loop's own tensors.
+
+    Example:
+        >>> one = KeyValues(tf.ones([1, 2, 1, 4]), tf.ones([1, 2, 1, 4]))
+        >>> extend(one, one, None).key.shape
+        TensorShape([1, 2, 2, 4])
+    """
+    return KeyValues(*(_append(a, b, position) for a, b in zip(past, new, strict=True)))
+
+
+def _append(old: tf.Tensor, new: tf.Tensor, position: tf.Tensor | None) -> tf.Tensor:
+    if position is None:
+        return tf.concat([old, new], axis=2)
+    if compiling_with_xla():
+        return xla.dynamic_update_slice(old, new, [0, 0, position, 0])
+    if tf.executing_eagerly():
+        old = tf.raw_ops.DeepCopy(x=old)  # the caller has it still
+    # A scatter copies the whole cache for every token; this op writes in place, by rows.
+    shape = tf.shape(old)
+    length, size = shape[2], old.shape[3]
+    starts = tf.range(shape[0] * shape[1])[:, None] * length
+    rows = tf.reshape(starts + position + tf.range(tf.shape(new)[2])[None], [-1])
+    written = tf.raw_ops.InplaceUpdate(
+        x=tf.reshape(old, [-1, size]), i=rows, v=tf.reshape(new, [-1, size])
+    )
+    return tf.ensure_shape(tf.reshape(written, shape), old.shape)
+
+
+def compiling_with_xla() -> bool:
+    """Whether what is traced now will be compiled by XLA."""
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def empty(shape: Sequence[tf.Tensor | int], dtype: tf.DType) -> tf.Tensor:
+    """Return zeros that are nobody else's, for :func:`write`: no constant, shared by all calls."""
+    if compiling_with_xla():
+        return tf.zeros(shape, dtype)
+    return tf.raw_ops.Empty(shape=shape, dtype=dtype, init=True)
+
+
+def write(buffer: tf.Tensor, value: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+    """Return ``buffer`` [steps, …] with ``value`` […] in place ``position``; see `extend`."""
+    if compiling_with_xla():
+        start = [position] + [0] * (buffer.shape.rank - 1)
+        return xla.dynamic_update_slice(buffer, value[None], start)
+    written = tf.raw_ops.InplaceUpdate(x=buffer, i=[position], v=value[None])
+    return tf.ensure_shape(written, buffer.shape)
+
+
+def make_room(cache: Any, room: tf.Tensor | int) -> Any:
+    """Return keys and values with ``room`` places for each layer's own tokens.
+
+    Those of an encoder's tokens, which come after them, are all there.
+    """
+
+    def pad(states: tf.Tensor) -> tf.Tensor:
+        more = room - tf.shape(states)[2]
+        padded = tf.pad(states, [[0, 0], [0, 0], [0, more], [0, 0]])
+        places = room if isinstance(room, int) else None
+        return tf.ensure_shape(padded, [*states.shape[:2], places, states.shape[3]])
+
+    return tuple((KeyValues(*map(pad, own)), *others) for own, *others in cache)
+
+
+def repeat_rows(tensors: Any, count: int) -> Any:
+    """Return tensors [rows, …] with each row ``count`` times."""
+    if count == 1:
+        return tensors
+    return tf.nest.map_structure(lambda tensor: tf.repeat(tensor, count, axis=0), tensors)
+
+
+def take_rows_at(cache: Any, rows: tf.Tensor, position: tf.Tensor) -> Any:
+    """Return keys and values where each row has those of another, in one place.
+
+    Args:
+        cache: per layer the keys and values of its own tokens, and perhaps those of others.
+        rows: int [rows]: whose there will be in each row.
+        position: int scalar: the place. It is written to as in :func:`extend`.
+    """
+
+    def take(states: tf.Tensor) -> tf.Tensor:
+        return tf.gather(tf.gather(states, [position], axis=2), rows)
+
+    return tuple(
+        (extend(own, KeyValues(*map(take, own)), position), *others) for own, *others in cache
+    )

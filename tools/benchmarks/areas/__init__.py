@@ -1,0 +1,28 @@
+"""What is measured: an area is a function from the setting to its rows."""
+
+from collections.abc import Callable
+
+from benchmarks.areas.classification import fit, latency, pipeline, predict, step_overhead
+from benchmarks.areas.data import inputs, load
+from benchmarks.areas.generation import generate
+from benchmarks.areas.long_inputs import attention_memory, longformer
+from benchmarks.areas.machine import limits, optimizer
+from benchmarks.areas.setting import Setting
+from benchmarks.contest import Row
+
+AREAS: dict[str, Callable[[Setting], list[Row]]] = {
+    "limits": limits,
+    "fit": fit,
+    "pipeline": pipeline,
+    "predict": predict,
+    "latency": latency,
+    "input": inputs,
+    "load": load,
+    "step_overhead": step_overhead,
+    "optimizer": optimizer,
+    "attention_memory": attention_memory,
+    "longformer": longformer,
+    "generate": generate,
+}
+LATER = {"serve": "comes with serving"}
+"""Areas that have a name and no rows yet."""
