@@ -8,7 +8,9 @@ the first prompt once more, word by word as the words come.
 Without a model it first has recipes/language_modeling.py train one on the language reference that
 comes with Python, once, and finds it in runs/causal-language-model from then on.
 
-FIGURES
+Expected of that model: sentences in the manner of the reference that mean little, for its
+perplexity is 42 (a unigram model's is 384), and some hundred tokens/s on 2 CPU cores. Run time: 1
+minute, and 4 more to train the model.
 
 With access to the Hugging Face Hub, it takes any causal model by name:
 
