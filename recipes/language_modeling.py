@@ -118,9 +118,9 @@ def main() -> None:
 
     unigram = unigram_perplexity(data, len(tokenizer))
     count = np.size(data["validation"]["input_ids"])
-    print(f"perplexity before  {before:.1f} on {count:,} tokens that were not trained on")
-    print(f"perplexity after   {after:.2f}")
-    print(f"unigram model      {unigram:.1f}")
+    print(f"perplexity before  {before:.4g} on {count:,} tokens that were not trained on")
+    print(f"perplexity after   {after:.4g}")
+    print(f"unigram model      {unigram:.4g}")
     print(f"checkpoint         {output_dir}")
 
 

@@ -1,4 +1,4 @@
-"""Tiny random models to generate with, and the same models in PyTorch."""
+"""Tiny random models to generate with, decoders and encoder-decoders, and the same in PyTorch."""
 
 from __future__ import annotations
 
@@ -28,18 +28,29 @@ def decoders() -> list[str]:
     return [each.__name__ for each in classes if "past_key_values" in each.input_names]
 
 
+def encoder_decoders() -> list[str]:
+    """Return the classes of `tfhf` that write a target to a source, one of each family."""
+    endings = ("ForConditionalGeneration", "MTModel")
+    return [name for names in MODELS.values() for name in names if name.endswith(endings)]
+
+
 def config_of(class_name: str, **changes: Any) -> Any:
     """Return the plain configuration of the family's parity tests, with room for more tokens."""
     file = next(file for file, names in MODELS.items() if class_name in names)
     module = importlib.import_module(f"test_{file}")
     tests = next(value for value in vars(module).values() if hasattr(value, "configs"))
     plain = tests.configs["plain"].to_dict()
-    sizes = {name: POSITIONS for name in ("max_position_embeddings", "n_positions", "n_ctx")}
+    names = ("max_position_embeddings", "n_positions", "n_ctx")
+    names += ("max_encoder_position_embeddings", "max_decoder_position_embeddings")
+    sizes: dict[str, Any] = {name: POSITIONS for name in names}
     sizes["final_logit_softcapping"] = 30.0  # a low one makes the highest scores equal
     sizes["is_decoder"] = True  # of encoders
     sizes = {name: value for name, value in sizes.items() if name in plain}
     # What ends a sequence is told to generate().
     ends = {"eos_token_id": None, "bos_token_id": 1, "pad_token_id": 0}
+    if plain["is_encoder_decoder"]:
+        sizes.pop("is_decoder", None)
+        ends |= {"forced_eos_token_id": None, "decoder_start_token_id": 2}
     return type(tests.configs["plain"]).from_dict(plain | sizes | ends | changes)
 
 

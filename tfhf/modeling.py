@@ -21,7 +21,8 @@ from transformers import GenerationConfig, PretrainedConfig
 from tfhf.checkpoints import pretrained
 from tfhf.checkpoints.weight_table import WeightTable
 from tfhf.layers import Embedding
-from tfhf.layers.checks import require_sequence
+from tfhf.layers.cache import as_key_values
+from tfhf.layers.embeddings import token_vectors
 from tfhf.outputs import ModelOutput
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 INTERNAL_LOSSES = (None, "auto", "auto_with_warning", "passthrough")
 FLAGS = ("output_attentions", "output_hidden_states", "training")
-#: Arguments that are no tensors.
-UNCONVERTED = (*FLAGS, "past_key_values", "use_cache")
+#: Arguments that are no tensors, and stay as they are.
+NON_TENSORS = (*FLAGS, "encoder_outputs", "use_cache")
 
 
 class TFPreTrainedModel(keras.Model):
@@ -56,7 +57,7 @@ class TFPreTrainedModel(keras.Model):
 
     config_class: ClassVar[Any]
     base_model_prefix: ClassVar[str]
-    weight_table: ClassVar[WeightTable]
+    weight_table: WeightTable
     main_input_name: ClassVar[str] = "input_ids"
     #: Tensors that ``call`` takes, in the order of positional arguments.
     input_names: ClassVar[tuple[str, ...]]
@@ -140,11 +141,7 @@ class TFPreTrainedModel(keras.Model):
         if twice:
             raise TypeError(f"{type(self).__name__} got {twice[0]!r} twice")
         named |= kwargs
-        return {
-            name: value if name in UNCONVERTED or _is_tensor(value) else tf.convert_to_tensor(value)
-            for name, value in named.items()
-            if value is not None
-        }
+        return {name: _argument(name, value) for name, value in named.items() if value is not None}
 
     def token_vectors(
         self, input_ids: tf.Tensor | None, inputs_embeds: tf.Tensor | None
@@ -154,17 +151,8 @@ class TFPreTrainedModel(keras.Model):
         Raises:
             ValueError: neither or both inputs, or one that cannot be right: see `layers.checks`.
         """
-        if (input_ids is None) == (inputs_embeds is None):
-            given = "neither" if input_ids is None else "both"
-            raise ValueError(f"give exactly one of input_ids and inputs_embeds, not {given}")
-        embeddings = self.get_input_embeddings()
-        limit = self.max_length
-        if inputs_embeds is None:
-            return embeddings(require_sequence(input_ids, "input_ids", max_length=limit))
-        vectors = require_sequence(
-            inputs_embeds, "inputs_embeds", vector_size=embeddings.output_dim, max_length=limit
-        )
-        return tf.cast(vectors, self.compute_dtype)
+        table = self.get_input_embeddings()
+        return token_vectors(table, input_ids, inputs_embeds, max_length=self.max_length)
 
     # Training -----------------------------------------------------------------------------------
 
@@ -318,14 +306,18 @@ class TFPreTrainedModel(keras.Model):
     # Generation ---------------------------------------------------------------------------------
 
     def generate(self, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Continue token sequences.
+        """Continue token sequences, or write a target to each source.
 
         Settings are those of Transformers' ``GenerationConfig``, by name, in a
         ``generation_config``, or the model's own ``generation_config``.
 
         Args:
             inputs: int [batch, length], also as ``input_ids``, padded at the left; with
-                ``attention_mask``, 0 for padding. Left out: the token that begins a text.
+                ``attention_mask``, 0 for padding. Left out: the token that begins a text. Or, by
+                name, ``inputs_embeds`` [batch, length, size]: the vectors of what is to be
+                continued, whose ids are -1 to processors. Of an encoder-decoder this is the source,
+                padded at either side, which may also be ``encoder_outputs``; what is continued is
+                ``decoder_input_ids``, or the token that ``decoder_start_token_id`` says.
             *args: ``generation_config``, ``logits_processor``, ``seed``.
             **kwargs: those by name, and ``prefix_allowed_tokens_fn(batch_id, input_ids)``, the
                 tokens that may follow; ``assistant_model``, a small model that guesses, so that
@@ -335,7 +327,7 @@ class TFPreTrainedModel(keras.Model):
                 setting; any input of the model. ``seed`` is an integer or two.
 
         Returns:
-            int [rows, length], the prompts and what follows, or with
+            int [rows, length], the prompts (not those of vectors) and what follows, or with
             ``return_dict_in_generate=True`` an output that has scores, too.
 
         Raises:
@@ -353,9 +345,10 @@ class TFPreTrainedModel(keras.Model):
         from tfhf.generation import generate
 
         if not self.can_generate:
+            task = "Seq2SeqLM" if self.config.is_encoder_decoder else "CausalLM"
             raise TypeError(
                 f"{type(self).__name__} cannot generate: it has no head that scores the next "
-                f"token; load the checkpoint with TFAutoModelForCausalLM"
+                f"token; load the checkpoint with TFAutoModelFor{task}"
             )
         return generate(self, inputs, *args, **kwargs)
 
@@ -476,7 +469,11 @@ class TFPreTrainedModel(keras.Model):
         kept = dict(config)
         trainable, generation = kept.pop("trainable"), kept.pop("generation_config")
         dtype = keras.saving.deserialize_keras_object(kept.pop("dtype"))
-        model = cls(cls.config_class.from_dict(kept.pop("config")), dtype=dtype, **kept)
+        written = kept.pop("config")
+        made = cls.config_class.from_dict(written)
+        if "tie_word_embeddings" in written:  # T5's says what files do, whatever is written
+            made.tie_word_embeddings = written["tie_word_embeddings"]
+        model = cls(made, dtype=dtype, **kept)
         for layer, layer_trainable in zip(model._flatten_layers(), trainable):
             layer.trainable = layer_trainable
         if generation is not None:
@@ -518,16 +515,24 @@ class TFPreTrainedModel(keras.Model):
         embeddings = self.get_input_embeddings()
         if new_num_tokens is None or new_num_tokens == embeddings.input_dim:
             return embeddings
+        heads = [self.lm_head] if hasattr(self, "lm_head") else []
+        self.resize_layers([embeddings, *heads], new_num_tokens)
+        self.config.vocab_size = new_num_tokens
+        return embeddings
+
+    def resize_layers(self, layers: list[Any], new_num_tokens: int) -> None:
+        """Give layers another number of tokens, and forget what was compiled for the old one.
+
+        Raises:
+            ValueError: ``new_num_tokens`` is less than 1.
+        """
         if new_num_tokens < 1:
             raise ValueError(f"new_num_tokens must be at least 1, but it is {new_num_tokens}")
-        embeddings.resize(new_num_tokens)
-        if hasattr(self, "lm_head"):
-            self.lm_head.resize(new_num_tokens)
-        self.config.vocab_size = new_num_tokens
+        for layer in layers:
+            layer.resize(new_num_tokens)
         self.train_function = self.test_function = self.predict_function = None
         if self.can_generate:
             self.generation_functions.clear()
-        return embeddings
 
     @property
     def input_signature(self) -> dict[str, tf.TensorSpec]:
@@ -588,6 +593,13 @@ class TFPreTrainedModel(keras.Model):
 
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, tf.Tensor | tf.Variable | np.ndarray | keras.KerasTensor)
+
+
+def _argument(name: str, value: Any) -> Any:
+    """Return an argument of ``call`` as the models take it."""
+    if name == "past_key_values":
+        return as_key_values(value)
+    return value if name in NON_TENSORS or _is_tensor(value) else tf.convert_to_tensor(value)
 
 
 def _as_dict(x: Any) -> Any:

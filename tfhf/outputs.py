@@ -312,6 +312,98 @@ class TFLongformerQuestionAnsweringModelOutput(TFQuestionAnsweringModelOutput):
 
 
 @dataclass
+class TFSeq2SeqModelOutput(ModelOutput):
+    """Output of an encoder-decoder; ``last_hidden_state`` is the decoder's.
+
+    ``past_key_values``: per layer of the decoder its own keys and values, then those of
+    cross-attention.
+    """
+
+    last_hidden_state: tf.Tensor | None = None
+    past_key_values: Any = None
+    decoder_hidden_states: Tensors | None = None
+    decoder_attentions: Tensors | None = None
+    cross_attentions: Tensors | None = None
+    encoder_last_hidden_state: tf.Tensor | None = None
+    encoder_hidden_states: Tensors | None = None
+    encoder_attentions: Tensors | None = None
+
+
+@dataclass
+class TFSeq2SeqLMOutput(ModelOutput):
+    """``logits`` [batch, decoder length, vocab_size]; the rest as in `TFSeq2SeqModelOutput`."""
+
+    loss: tf.Tensor | None = None
+    logits: tf.Tensor | None = None
+    past_key_values: Any = None
+    decoder_hidden_states: Tensors | None = None
+    decoder_attentions: Tensors | None = None
+    cross_attentions: Tensors | None = None
+    encoder_last_hidden_state: tf.Tensor | None = None
+    encoder_hidden_states: Tensors | None = None
+    encoder_attentions: Tensors | None = None
+
+
+@dataclass
+class TFSeq2SeqSequenceClassifierOutput(ModelOutput):
+    """``logits`` [batch, num_labels]; the rest as in `TFSeq2SeqModelOutput`."""
+
+    loss: tf.Tensor | None = None
+    logits: tf.Tensor | None = None
+    past_key_values: Any = None
+    decoder_hidden_states: Tensors | None = None
+    decoder_attentions: Tensors | None = None
+    cross_attentions: Tensors | None = None
+    encoder_last_hidden_state: tf.Tensor | None = None
+    encoder_hidden_states: Tensors | None = None
+    encoder_attentions: Tensors | None = None
+
+
+@dataclass
+class TFSeq2SeqQuestionAnsweringModelOutput(ModelOutput):
+    """``start_logits`` and ``end_logits``, both [batch, decoder length]; then as above."""
+
+    loss: tf.Tensor | None = None
+    start_logits: tf.Tensor | None = None
+    end_logits: tf.Tensor | None = None
+    past_key_values: Any = None
+    decoder_hidden_states: Tensors | None = None
+    decoder_attentions: Tensors | None = None
+    cross_attentions: Tensors | None = None
+    encoder_last_hidden_state: tf.Tensor | None = None
+    encoder_hidden_states: Tensors | None = None
+    encoder_attentions: Tensors | None = None
+
+
+@dataclass
+class TFLEDEncoderBaseModelOutput(TFBaseModelOutput):
+    """Output of LED's encoder; weights as in `TFLongformerBaseModelOutputWithPooling`."""
+
+    global_attentions: Tensors | None = None
+
+
+@dataclass
+class TFLEDSeq2SeqModelOutput(TFSeq2SeqModelOutput):
+    """`TFSeq2SeqModelOutput` with the weights of the encoder's global attention."""
+
+    encoder_global_attentions: Tensors | None = None
+
+
+@dataclass
+class TFLEDSeq2SeqLMOutput(TFSeq2SeqLMOutput):
+    """`TFSeq2SeqLMOutput` with the weights of the encoder's global attention."""
+
+    encoder_global_attentions: Tensors | None = None
+
+
+@dataclass
+class TFLEDSeq2SeqQuestionAnsweringModelOutput(TFSeq2SeqQuestionAnsweringModelOutput):
+    """`TFSeq2SeqQuestionAnsweringModelOutput` with the weights of global attention."""
+
+    encoder_global_attentions: Tensors | None = None
+
+
+@dataclass
 class TFTransfoXLModelOutput(ModelOutput):
     """Output of Transformer-XL.
 

@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import sys
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -38,6 +40,27 @@ def test_every_dtype_and_shape_is_what_the_library_wrote(tmp_path, random_array,
             assert checkpoint.shape(name) == array.shape
             assert checkpoint.dtype(name) == array.dtype
             assert_same(checkpoint[name], array)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_released_pages_leave_memory_and_come_back(tmp_path):
+    array = np.arange(10 << 20, dtype="int32")
+    path = tmp_path / "model.safetensors"
+    safetensors.numpy.save_file({"small": array[:3], "large": array}, path)
+
+    def mapped_memory():
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("RssFile"))
+
+    with open_safetensors(str(path)) as checkpoint:
+        values = checkpoint["large"]
+        before = mapped_memory()
+        np.testing.assert_array_equal(values, array)
+        assert mapped_memory() - before > 0.9 * array.nbytes
+        checkpoint.entries["large"].release()
+        assert mapped_memory() - before < 0.1 * array.nbytes
+        checkpoint.entries["small"].release()
+    np.testing.assert_array_equal(values, array)
 
 
 @pytest.mark.oracle

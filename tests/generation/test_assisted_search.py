@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from random_decoders import decoder, prompts, randomize, to_tf
 
+import tfhf
 from tfhf.generation.assisted_search import AssistedSearch
 
 MODEL, OTHER = "TFGPT2LMHeadModel", "TFLlamaForCausalLM"
@@ -87,3 +88,30 @@ def test_what_does_not_go_together():
             model.generate(ids, assistant_model=model, **settings)
     with pytest.raises(ValueError, match="it knows 31 tokens, and the model 29"):
         model.generate(ids, assistant_model=decoder(MODEL, vocab_size=31))
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_an_assistant_with_fewer_positions(jit_compile):
+    model, assistant = decoder(MODEL), decoder(MODEL, n_positions=16)
+    randomize(model, 1)
+    randomize(assistant, 1)
+    for new_tokens in (4, 9, 20):
+        arguments = to_tf(prompts(0)) | {"max_new_tokens": new_tokens}
+        got = model.generate(**arguments, assistant_model=assistant, jit_compile=jit_compile)
+        np.testing.assert_array_equal(got, model.generate(**arguments))
+    with pytest.raises(ValueError, match="input_ids has 17 tokens, but the assistant_model has"):
+        model.generate(tf.ones([1, 17], tf.int32), assistant_model=assistant)
+
+
+def test_models_that_keep_no_keys():
+    """Transformer-XL cannot take back what it read in vain."""
+    other = decoder(MODEL)
+    config = {"cutoffs": [], "d_model": 8, "d_embed": 8, "n_head": 2, "d_head": 4, "n_layer": 1}
+    config_class = tfhf.TFTransfoXLLMHeadModel.config_class
+    model = tfhf.TFTransfoXLLMHeadModel(config_class(vocab_size=29, **config))
+    ids, fault = tf.constant([[12, 13]]), "needs a model with past_key_values.*TFTransfoXLLMHead"
+    for large, small in ((model, other), (other, model)):
+        with pytest.raises(ValueError, match=fault):
+            large.generate(ids, assistant_model=small)
+    with pytest.raises(ValueError, match=f"contrastive search {fault}"):
+        model.generate(ids, penalty_alpha=0.6, top_k=4)

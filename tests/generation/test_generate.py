@@ -43,6 +43,7 @@ GREEDY = {
     "bad words": {"bad_words_ids": [[7], [8, 9], [10, 11, 12]], "eos_token_id": 5},
     "min length": {"min_length": 12, **ENDS},
     "min new tokens": {"min_new_tokens": 4, **ENDS},
+    "min new tokens, not min length": {"min_new_tokens": 1, "min_length": 13, **ENDS},
     "forced": {"forced_bos_token_id": 9, "forced_eos_token_id": 3, "eos_token_id": 3},
     "suppressed": {"suppress_tokens": [1, 2, 7, 8, 9], "begin_suppress_tokens": [10, 11, 12]},
     "prefixes": {"prefix_allowed_tokens_fn": follow, **ENDS},
@@ -264,6 +265,30 @@ def test_a_processor_of_ones_own():
     assert np.all(ids[:, 7:].numpy() % 2 == 1)
 
 
+def test_public_processors_do_what_the_settings_of_their_names_do():
+    model, inputs = decoder(GPT2), to_tf(prompts(0))
+    randomize(model, 0)
+    own = tfhf.TFLogitsProcessorList(
+        [
+            tfhf.TFRepetitionPenaltyLogitsProcessor(1.4),
+            tfhf.TFNoRepeatNGramLogitsProcessor(2),
+            tfhf.TFNoBadWordsLogitsProcessor([[7], [8, 9]], eos_token_id=5),
+            tfhf.TFMinLengthLogitsProcessor(11, eos_token_id=5),
+        ]
+    )
+    settings = {
+        "repetition_penalty": 1.4,
+        "no_repeat_ngram_size": 2,
+        "bad_words_ids": [[7], [8, 9]],
+        "min_length": 11,
+    }
+    # Without padding, which the setting leaves out of what is repeated.
+    inputs = {"input_ids": inputs["input_ids"][:1], "eos_token_id": 5, "max_new_tokens": 9}
+    expected = model.generate(**inputs, **settings)
+    np.testing.assert_array_equal(model.generate(**inputs, logits_processor=own), expected)
+    assert not np.array_equal(model.generate(**inputs), expected)
+
+
 def test_streamer_is_given_each_column():
     class Columns:
         def __init__(self):
@@ -322,7 +347,7 @@ IDS = tf.constant([[12, 13, 14]])
         ({"inputs": IDS, "num_beams": 2, "num_return_sequences": 3}, r"\(3\) has to be smaller"),
         ({"inputs": IDS, "num_return_sequences": 2}, "Greedy methods without beam search"),
         ({"inputs": IDS, "lenght": 3}, r"not used by the model: \['lenght'\]"),
-        ({"inputs": IDS, "position_ids": IDS}, r"not used by the model: \['position_ids'\]"),
+        ({"inputs": IDS, "position_ids": IDS}, "generate takes no position_ids"),
         ({"inputs": IDS, "num_beams": 0}, "num_beams must be at least 1"),
         ({"inputs": IDS, "early_stopping": "soon"}, "early_stopping must be True, False or"),
         ({"inputs": IDS, "stop_strings": "a"}, "stop_strings needs the tokenizer"),
@@ -331,12 +356,34 @@ IDS = tf.constant([[12, 13, 14]])
         ({"inputs": IDS, "seed": [1, 2, 3]}, "seed must be an integer or two"),
         ({"inputs": tf.constant([1, 2])}, r"input_ids must be integers \[batch, length\]"),
         ({"inputs": IDS, "attention_mask": [[1, 1]]}, "attention_mask must have the shape"),
+        ({"inputs": IDS, "max_new_tokens": "2"}, "max_new_tokens must be an integer, but is '2'"),
+        ({"inputs": IDS, "max_length": 4.0}, "max_length must be an integer, but is 4.0"),
+        ({"inputs": IDS, "num_beams": 2.0}, "num_beams must be an integer, but is 2.0"),
+        ({"inputs": IDS, "temperature": "hot"}, "temperature must be a number, but is 'hot'"),
+        ({"inputs": IDS, "top_p": [0.5]}, r"top_p must be a number, but is \[0.5\]"),
+        ({"inputs": IDS, "eos_token_id": "."}, "eos_token_id must be a token id or a list of them"),
+        (
+            {"inputs": IDS, "forced_eos_token_id": [3, 4], "suppress_tokens": [4, 3]},
+            r"forced_eos_token_id must not be among suppress_tokens, but is \[3, 4\]",
+        ),
+        ({"inputs": IDS, "seed": "lucky"}, "seed must be an integer or two, but is 'lucky'"),
+        ({"inputs": IDS, "output_attentions": True}, "call the model with output_attentions=True"),
+        ({"inputs": IDS, "output_hidden_states": True}, "output_hidden_states is not supported by"),
         ({"bos_token_id": None}, "`bos_token_id` has to be defined when no `input_ids`"),
     ],
 )
 def test_bad_arguments(arguments, fault):
     with pytest.raises(ValueError, match=fault):
         decoder(GPT2).generate(**arguments)
+
+
+def test_a_function_that_xla_cannot_call():
+    arguments = {"inputs": IDS, "prefix_allowed_tokens_fn": follow, "max_new_tokens": 2}
+    fault = "prefix_allowed_tokens_fn is a Python function, which XLA cannot call"
+    with pytest.raises(ValueError, match=fault):
+        decoder(GPT2).generate(**arguments, jit_compile=True)
+    with pytest.raises(ValueError, match=fault):
+        tf.function(lambda: decoder(GPT2).generate(**arguments), jit_compile=True)()
 
 
 def test_a_class_that_cannot_generate():
@@ -356,6 +403,9 @@ def test_warnings(caplog):
         caplog.clear()
         model.generate(IDS, max_new_tokens=2, min_new_tokens=4)
         assert "Unfeasible length constraints" in caplog.text
+        caplog.clear()
+        model.generate(IDS, max_new_tokens=2, min_new_tokens=1, min_length=5)
+        assert "min_new_tokens=1 and min_length=5 are set; min_new_tokens counts" in caplog.text
         caplog.clear()
         model.generate(IDS, max_new_tokens=2)
         assert not caplog.text

@@ -1,9 +1,12 @@
 """All processors of scores against PyTorch's, on random cases: eager, graph, XLA, SavedModel."""
 
+import inspect
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfhf
 from tfhf.generation import logits_processors, logits_warpers, sequence_processors
 from tfhf.generation.logits_processor_list import TFLogitsProcessorList
 
@@ -261,6 +264,18 @@ def test_nucleus_of_round_numbers():
         assert np.isfinite(got).sum(-1).tolist() == expected
 
 
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_texts_of_unknown_length_that_are_shorter_than_an_n_gram(length):
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([1, 5])])
+    def process(ids, scores):
+        scores = ours("NoRepeatNGramLogitsProcessor")(4)(ids, scores, tf.shape(ids)[1])
+        of_encoder = ours("EncoderNoRepeatNGramLogitsProcessor")(4, ids)
+        return of_encoder(ids, scores, tf.shape(ids)[1])
+
+    scores = tf.random.normal((1, 5))
+    equal(process(tf.fill([1, length], 2), scores), scores.numpy())
+
+
 @pytest.mark.parametrize(
     "name, argument",
     [("EncoderRepetitionPenaltyLogitsProcessor", 1.5), ("EncoderNoRepeatNGramLogitsProcessor", 2)],
@@ -359,6 +374,35 @@ WRONG = [
     ("EpsilonLogitsWarper", (0.0,), "epsilon_cutoff"),
     ("EtaLogitsWarper", (1.0,), "eta_cutoff"),
 ]
+
+
+#: The public classes of Transformers 4.57, and what they are made with.
+OF_4_57 = {
+    "TFForceTokensLogitsProcessor": ["force_token_map"],
+    "TFForcedBOSTokenLogitsProcessor": ["bos_token_id"],
+    "TFForcedEOSTokenLogitsProcessor": ["max_length", "eos_token_id"],
+    "TFLogitsProcessor": [],
+    "TFLogitsWarper": [],
+    "TFMinLengthLogitsProcessor": ["min_length", "eos_token_id"],
+    "TFNoBadWordsLogitsProcessor": ["bad_words_ids", "eos_token_id"],
+    "TFNoRepeatNGramLogitsProcessor": ["ngram_size"],
+    "TFRepetitionPenaltyLogitsProcessor": ["penalty"],
+    "TFSuppressTokensAtBeginLogitsProcessor": ["begin_suppress_tokens", "begin_index"],
+    "TFSuppressTokensLogitsProcessor": ["suppress_tokens"],
+    "TFTemperatureLogitsWarper": ["temperature"],
+    "TFTopKLogitsWarper": ["top_k", "filter_value", "min_tokens_to_keep"],
+    "TFTopPLogitsWarper": ["top_p", "filter_value", "min_tokens_to_keep"],
+}
+
+
+@pytest.mark.parametrize("name", OF_4_57)
+def test_public_classes_are_made_and_called_as_in_transformers_4(name):
+    public, arguments = getattr(tfhf, name), OF_4_57[name]
+    taken = [*inspect.signature(public).parameters.values()]
+    assert [one.name for one in taken[: len(arguments)]] == arguments
+    assert all(one.default is None for one in taken[len(arguments) :])
+    called_with = [*inspect.signature(public.__call__).parameters]
+    assert called_with == ["self", "input_ids", "scores", "cur_len"]
 
 
 def call(processor):

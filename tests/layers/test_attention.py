@@ -92,6 +92,22 @@ def test_cross_attention():
     assert not np.any(weights.numpy()[1][..., mask[1] == 0])
 
 
+def test_rows_that_share_keys():
+    """Three sequences of each of two texts: keys of two rows give what those of six rows give."""
+    layer = MultiHeadAttention(SIZE, HEADS, cross_attention=True, stddev=0.5)
+    layer.build()
+    rng = np.random.default_rng(3)
+    text = tf.constant(rng.normal(size=(2, 5, SIZE)), tf.float32)
+    x = tf.constant(rng.normal(size=(6, 1, SIZE)), tf.float32)
+    bias = attention_bias(tf.constant([[1, 1, 1, 0, 0], [0, 1, 1, 1, 1]]))
+    past = layer(tf.zeros((2, 1, SIZE)), key_value_states=text).past_key_value
+    shared = layer(x, bias=bias, past_key_value=past)
+    repeated = type(past)(*(tf.repeat(part, 3, axis=0) for part in past))
+    expected = layer(x, bias=tf.repeat(bias, 3, axis=0), past_key_value=repeated)
+    np.testing.assert_allclose(shared.mixed, expected.mixed, rtol=0, atol=1e-6)
+    assert shared.past_key_value.key.shape[0] == 2 and shared.weights.shape == (2, HEADS, 3, 5)
+
+
 def test_dropout_is_for_training(layer):
     dropping = MultiHeadAttention(SIZE, HEADS, dropout=0.5)
     dropping.build()

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfhf.layers import MultiHeadAttention, TransformerStack, attention_bias
-from tfhf.layers.cache import KeyValues, extend
+from tfhf.layers.cache import KeyValues, as_key_values, extend
 
 SIZES = (2, 3, 6, 4)  # batch, heads, length, head_size
 
@@ -13,6 +13,44 @@ SIZES = (2, 3, 6, 4)  # batch, heads, length, head_size
 def random(rng, length, dtype=tf.float32):
     shape = (SIZES[0], SIZES[1], length, SIZES[3])
     return KeyValues(*(tf.cast(rng.normal(size=shape), dtype) for _ in range(2)))
+
+
+def test_key_values_of_callers():
+    rng = np.random.default_rng(0)
+    own, cross = random(rng, 6), random(rng, 2)
+    plain = tuple(own)
+    forms = {
+        "ours": ((own,), (own,)),
+        "Transformers 4": (plain, plain),
+        "lists of arrays": [[part.numpy() for part in plain]] * 2,
+        "KeyValues": (own, own),
+    }
+    for form in forms.values():
+        first, second = as_key_values(form)
+        assert len(first) == len(second) == 1 and isinstance(first[0], KeyValues)
+        for got, expected in zip((*first[0], *second[0]), (*plain, *plain), strict=True):
+            np.testing.assert_array_equal(got, expected)
+    for form in ([(own, cross)], [(*own, *cross)], (((own.key, own.value), [*cross]),)):
+        ((got, of_encoder),) = as_key_values(form)
+        np.testing.assert_array_equal(got.value, own.value)
+        np.testing.assert_array_equal(of_encoder.key, cross.key)
+
+
+@pytest.mark.parametrize(
+    ("past", "fault"),
+    [
+        ((), r"past_key_values must be a tuple .*, but is \(\)"),
+        ("cache", "past_key_values must be a tuple .*, but is 'cache'"),
+        (tf.zeros((2, 2, 1, 3, 6, 4)), "past_key_values must be a tuple"),
+        ([(tf.zeros(SIZES),)], r"past_key_values\[0\] must be .* shapes \[\(2, 3, 6, 4\)\]"),
+        ([(tf.zeros(SIZES),) * 2, (tf.zeros(SIZES),) * 3], r"past_key_values\[1\] must be"),
+        ([(tf.zeros(SIZES), tf.zeros(SIZES[1:]))], r"shapes .*\(3, 6, 4\)"),
+        ([()], r"past_key_values\[0\] must be .* shapes \[\]"),
+    ],
+)
+def test_what_are_no_key_values(past, fault):
+    with pytest.raises(ValueError, match=fault):
+        as_key_values(past)
 
 
 @pytest.mark.parametrize("length", [1, 3])

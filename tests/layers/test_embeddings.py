@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfhf.layers import Dense, InputEmbeddings, LayerNorm
+from tfhf.layers import Dense, InputEmbeddings, LayerNorm, SinusoidalPositions
 
 VOCAB, SIZE, HIDDEN = 7, 4, 6
 
@@ -52,3 +52,15 @@ def test_type_0_is_the_default():
     given = layer(vectors, positions, tf.zeros((1, 2), tf.int32))
     np.testing.assert_array_equal(layer(vectors, positions), given)
     assert np.abs(given - layer(vectors, positions, tf.ones((1, 2), tf.int32))).max() > 0.01
+
+
+def test_fixed_positions_stay_fixed():
+    waves = SinusoidalPositions()
+    options = {"dropout": 0.0, "stddev": 1.0, "max_positions": 5, "fixed_positions": waves}
+    layer = InputEmbeddings(0, SIZE, **options)
+    layer.build()
+    got = layer(tf.zeros((1, 2, SIZE)), tf.constant([[4, 0]]))
+    np.testing.assert_array_equal(got[0], waves((5, SIZE)).numpy()[[4, 0]])
+    for trainable in (False, True):
+        layer.trainable = trainable
+        assert not layer.trainable_weights and not layer.position.embeddings.value.trainable

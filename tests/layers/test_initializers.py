@@ -12,11 +12,10 @@ def test_deviation():
     assert abs(values.mean()) < 2e-4
 
 
-def test_zeros_while_loading():
+def test_only_room_while_loading():
     with loading_weights():
         values = Normal(0.02)((2, 3), "float16").numpy()
-    assert values.dtype == np.float16
-    assert not values.any()
+    assert values.dtype == np.float16 and values.shape == (2, 3)
 
 
 def test_random_again_after_loading_failed():

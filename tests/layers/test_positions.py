@@ -5,14 +5,20 @@ import pytest
 import tensorflow as tf
 
 from tfhf.layers import (
+    SinusoidalPositions,
     relative_position_buckets,
     signed_position_buckets,
     sinusoidal_positions,
 )
 
 
+def offsets(length):
+    """Return key - query for all pairs, [query, key]."""
+    return tf.range(length)[None] - tf.range(length)[:, None]
+
+
 def test_buckets_by_hand():
-    buckets = relative_position_buckets(200, num_buckets=32, max_distance=128).numpy()
+    buckets = relative_position_buckets(offsets(200), num_buckets=32, max_distance=128).numpy()
     back = [0, 1, 7, 8, 11, 12, 15, 16, 22, 23, 31, 32, 63, 64, 90, 91, 127, 128, 199]
     expected = [0, 1, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 13, 14, 14, 15, 15, 15, 15]
     assert buckets[back, 0].tolist() == expected
@@ -21,25 +27,45 @@ def test_buckets_by_hand():
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize(("num_buckets", "max_distance"), [(32, 128), (16, 20), (8, 64), (40, 77)])
-def test_buckets_are_those_of_pytorch(num_buckets, max_distance):
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize(
+    ("num_buckets", "max_distance"), [(32, 128), (16, 20), (8, 64), (40, 77), (32, 17), (7, 9)]
+)
+def test_buckets_are_those_of_pytorch(num_buckets, max_distance, bidirectional):
     import torch
-    from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
+    from transformers.models.t5.modeling_t5 import T5Attention
 
-    positions = torch.arange(300)
-    expected = MPNetEncoder.relative_position_bucket(
-        positions[None] - positions[:, None], num_buckets, max_distance
+    options = {
+        "num_buckets": num_buckets,
+        "max_distance": max_distance,
+        "bidirectional": bidirectional,
+    }
+    expected = T5Attention._relative_position_bucket(
+        torch.from_numpy(offsets(300).numpy()), **options
     )
-    options = {"num_buckets": num_buckets, "max_distance": max_distance}
     compiled = tf.function(relative_position_buckets, jit_compile=True)
-    np.testing.assert_array_equal(relative_position_buckets(300, **options), expected)
-    np.testing.assert_array_equal(compiled(300, **options), expected)
+    np.testing.assert_array_equal(relative_position_buckets(offsets(300), **options), expected)
+    np.testing.assert_array_equal(compiled(offsets(300), **options), expected)
 
 
 @pytest.mark.parametrize("length", [0, 1])
 def test_short(length):
-    buckets = relative_position_buckets(length, num_buckets=32, max_distance=128)
+    buckets = relative_position_buckets(offsets(length), num_buckets=32, max_distance=128)
     assert buckets.numpy().tolist() == [[0]] * length
+
+
+@pytest.mark.parametrize(
+    ("num_buckets", "max_distance", "bidirectional"),
+    [(3, 9, True), (1, 9, False), (32, 16, False), (32, 8, True)],
+)
+def test_too_few_buckets_or_distances_are_refused(num_buckets, max_distance, bidirectional):
+    with pytest.raises(ValueError, match=f"{num_buckets} and {max_distance}"):
+        relative_position_buckets(
+            offsets(3),
+            num_buckets=num_buckets,
+            max_distance=max_distance,
+            bidirectional=bidirectional,
+        )
 
 
 @pytest.mark.oracle
@@ -73,3 +99,14 @@ def test_waves(size):
     got = sinusoidal_positions(tf.constant(positions), size)
     assert got.shape == (2, 3, size)
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [8, 7, 1])
+def test_tables_of_waves(size):
+    """Two layouts of the same."""
+    table = SinusoidalPositions()((40, size))
+    waves = sinusoidal_positions(tf.range(40)[None], size)[0]
+    np.testing.assert_allclose(table, waves, rtol=0, atol=1e-5)
+    interleaved = SinusoidalPositions(interleaved=True)((40, size)).numpy()
+    columns = np.concatenate([interleaved[:, 0::2], interleaved[:, 1::2]], axis=1)
+    np.testing.assert_array_equal(table, columns)

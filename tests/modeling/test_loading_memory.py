@@ -33,10 +33,10 @@ def save(folder: Path, **sizes: int) -> int:
     return 2 * model.num_parameters()
 
 
-def own_memory(process: int) -> int:
-    """Return the bytes of a process that no file backs, which the mapped checkpoint does."""
+def memory(process: int) -> int:
+    """Return the bytes of a process, those of mapped files too."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
 @pytest.mark.slow
@@ -55,12 +55,12 @@ def test_sharded_bfloat16_is_loaded_without_a_second_copy(tmp_path):
         command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         assert child.stdout.readline() == "ready\n"
-        before = peak = own_memory(child.pid)
+        before = peak = memory(child.pid)
         child.stdin.write("\n")
         child.stdin.flush()
         os.set_blocking(child.stdout.fileno(), False)
         while not (line := child.stdout.readline()):
             assert child.poll() is None
-            peak = max(peak, own_memory(child.pid))
+            peak = max(peak, memory(child.pid))
     assert line == "True\n"
-    assert size <= peak - before < 1.2 * size
+    assert size <= peak - before < 1.15 * size

@@ -1,4 +1,7 @@
-"""The tests of a decoder's cache: reading on gives what reading all at once gives."""
+"""The tests of a decoder's cache: reading on gives what reading all at once gives.
+
+An encoder-decoder's own inputs begin with ``decoder_``; its encoder reads the first time only.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,17 @@ def text(config: Any) -> np.ndarray:
     return np.random.default_rng(3).integers(low, config.vocab_size, (BATCH, LENGTH))
 
 
+def prefix(config: Any) -> str:
+    """Return what stands before the names of a decoder's inputs."""
+    return "decoder_" if config.is_encoder_decoder else ""
+
+
 def encoder_states(config: Any) -> dict[str, np.ndarray]:
-    """Return what a decoder with cross-attention sees beside its tokens."""
+    """Return what a decoder with cross-attention sees beside its tokens, or what of an encoder."""
+    if config.is_encoder_decoder:
+        mask = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 1, 1]])
+        ids = np.random.default_rng(4).integers(3, config.vocab_size, mask.shape)
+        return {"input_ids": ids, "attention_mask": mask}
     if not getattr(config, "add_cross_attention", False):
         return {}
     states = np.random.default_rng(4).normal(size=(BATCH, 5, config.hidden_size))
@@ -31,18 +43,21 @@ def logits_in_place(
 
     The way of ``generate``: left padding is told by a mask of the whole cache, and by positions.
     """
-    more = encoder_states(model.config)
+    more, start_name = encoder_states(model.config), prefix(model.config)
     positions = None
-    if mask is not None and "position_ids" in model.input_names:
+    if mask is not None and f"{start_name}position_ids" in model.input_names:
         positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0) + model.first_position
 
     def inputs(start: int, stop: int, keys: int) -> dict[str, tf.Tensor]:
-        named = {"input_ids": ids[:, start:stop], **more}
+        named = {f"{start_name}input_ids": ids[:, start:stop]}
         if mask is not None:
             later = np.ones((BATCH, ROOM), mask.dtype)
-            named["attention_mask"] = np.concatenate([mask, later], axis=1)[:, :keys]
+            named[f"{start_name}attention_mask"] = np.concatenate([mask, later], axis=1)[:, :keys]
         if positions is not None:
-            named["position_ids"] = positions[:, start:stop]
+            named[f"{start_name}position_ids"] = positions[:, start:stop]
+        named |= more
+        if start_name and start:
+            del named["input_ids"]  # of the encoder, which has said all
         return {name: tf.constant(value) for name, value in named.items()}
 
     @tf.function(jit_compile=jit_compile)
@@ -75,20 +90,21 @@ class CacheTests:
         import torch
 
         more = {name: value[row] for name, value in encoder_states(theirs.config).items()}
-        named = {"input_ids": ids, **more}
+        named = {f"{prefix(theirs.config)}input_ids": ids, **more}
         output = theirs(**{name: torch.from_numpy(value) for name, value in named.items()})
         return output.logits.detach().numpy()
 
     def test_cache(self, head: str, config: Any) -> None:
         theirs, ours, _ = self.pair(head, config)
         ids, more = text(config), encoder_states(config)
-        first = ours(ids[:, :PROMPT], use_cache=True, **more)
+        name = f"{prefix(config)}input_ids"
+        first = ours(**{name: ids[:, :PROMPT]}, use_cache=True, **more)
         past = first.past_key_values
-        rest = ours(ids[:, PROMPT:], past_key_values=past, use_cache=True, **more)
+        rest = ours(**{name: ids[:, PROMPT:]}, past_key_values=past, use_cache=True, **more)
         logits = np.concatenate([first.logits, rest.logits], axis=1)
         np.testing.assert_allclose(logits, self.expected(theirs, ids), rtol=0, atol=TOLERANCE)
         assert {layer[0].key.shape[2] for layer in rest.past_key_values} == {LENGTH}
-        assert "past_key_values" not in ours(ids, use_cache=False, **more)
+        assert "past_key_values" not in ours(**{name: ids}, use_cache=False, **more)
 
     def test_cache_in_place(self, head: str, config: Any) -> None:
         self.check_in_place(head, config, jit_compile=False)

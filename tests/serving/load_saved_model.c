@@ -310,8 +310,9 @@ static Rows read_rows(FILE *file) {
   return rows;
 }
 
-/* The rows as one [count, longest] tensor for the input of that name. */
+/* The rows as one [count, longest] tensor for the input of that name, or for a decoder's. */
 static TF_Tensor *row_tensor(const char *name, const Rows *rows) {
+  if (strncmp(name, "decoder_", strlen("decoder_")) == 0) name += strlen("decoder_");
   bool is_ids = strcmp(name, "input_ids") == 0, is_mask = strcmp(name, "attention_mask") == 0;
   if (!is_ids && !is_mask && strcmp(name, "token_type_ids") != 0) {
     fail("don't know what to feed to the input %s", name);

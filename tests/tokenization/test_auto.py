@@ -9,6 +9,7 @@ import datasets
 import dill
 import numpy as np
 import pytest
+import sentencepiece
 import tensorflow as tf
 import tokenizers
 import transformers
@@ -253,3 +254,35 @@ def test_bad_arguments():
         tensorflow_tokenizer({})
     with pytest.raises(ValueError, match="trust_remote_code"):
         AutoTokenizer.from_pretrained("anything", trust_remote_code=True)
+
+
+def test_source_and_target_of_marian(tmp_path):
+    """A tokenizer of two SentencePiece models, each for the texts of its language."""
+    texts = {"source": SENTENCES[:3], "target": ["Der schnelle braune Fuchs", "Hallo, müder Hund"]}
+    words = ["</s>", "<unk>"]
+    for side, lines in texts.items():
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines),
+            model_prefix=str(tmp_path / side),
+            vocab_size=60,
+            hard_vocab_limit=False,
+            minloglevel=2,
+        )
+        pieces = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / f"{side}.model"))
+        words += [pieces.id_to_piece(i) for i in range(3, pieces.get_piece_size())]
+    vocabulary = {word: i for i, word in enumerate(dict.fromkeys([*words, "<pad>"]))}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
+    files = [str(tmp_path / name) for name in ("source.model", "target.model", "vocab.json")]
+    theirs = transformers.MarianTokenizer(*files, source_lang="en", target_lang="de")
+    theirs.save_pretrained(tmp_path / "saved")
+    ours = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    assert isinstance(ours, transformers.MarianTokenizer)
+    given = {"text": texts["source"][1:], "text_target": texts["target"], "padding": True}
+    expected, got = theirs(**given, return_tensors="np"), ours(**given, return_tensors="tf")
+    assert list(got) == list(expected) == ["input_ids", "attention_mask", "labels"]
+    for name, rows in expected.items():
+        assert got[name].dtype == tf.int32
+        np.testing.assert_array_equal(got[name], rows)
+    decoded = ours.batch_decode(got["labels"], skip_special_tokens=True, use_source_tokenizer=False)
+    assert decoded == texts["target"]
+    assert got["labels"].numpy().max() < len(ours) and (got["labels"][:, -1].numpy() != 1).all()

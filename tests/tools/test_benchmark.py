@@ -1,5 +1,6 @@
 """tools/benchmark: that it works. No test looks at how fast anything is."""
 
+import argparse
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
+from benchmarks import __main__ as command_line  # noqa: E402
 from benchmarks import contest, environments, material, report  # noqa: E402
 from benchmarks.contest import Contestant, Row, run_rows  # noqa: E402
 from benchmarks.environments import Environment  # noqa: E402
@@ -41,6 +43,8 @@ class Note(Work):
         def act():
             if self.fails == "run":
                 raise RuntimeError("out of luck")
+            if self.fails == "long":
+                raise RuntimeError("long, " * 200 + "and at last the cause")
             with open(self.log, "a") as file:
                 file.write(f"{self.name} {letter} {steps}\\n")
             print("noise on standard output")
@@ -122,6 +126,7 @@ def test_rows_with_the_same_work_share_their_processes(tmp_path, stub, monkeypat
         ({"shape": (2,)}, r"its outputs are \{'logits': \(2,\)\}, not \{'logits': \(\)\}"),
         ({"fails": "prepare"}, "ValueError: no such thing"),
         ({"fails": "run"}, "RuntimeError: out of luck"),
+        ({"fails": "long"}, "^RuntimeError: long, .{10,40} … .{200,260}, and at last the cause$"),
         ({"fails": "dies"}, "ended with 3"),
         ({"unknown": 1}, "TypeError: .*unknown"),
         ({"environment": "broken"}, "pip could not install it"),
@@ -152,6 +157,7 @@ def test_differences_are_relative_and_ids_must_be_equal():
     assert contest._difference(outputs, outputs) == 0
     other = {"logits": np.array([2.0, -4.1]), "ids": ids}
     assert contest._difference(outputs, other) == pytest.approx(0.025)
+    assert contest._difference({"ids": ids}, {"ids": ids}) == 0
     other = outputs | {"ids": np.where(ids == 3, 4, ids)}
     with pytest.raises(contest.ContestantError, match=r"12\.50% of its ids are others"):
         contest._difference(outputs, other)
@@ -170,6 +176,31 @@ def test_memory_is_that_of_the_first_run_after_a_rehearsal(tmp_path, stub):
     assert 45 < result["contestants"]["A"]["extra_mb"] < 60
     assert (tmp_path / "log").read_text() == "A r 1\n" + "A q 1\n" * 2  # measured, timed
     assert result["took"] > 0
+
+
+def test_memory_is_that_of_the_first_row_of_a_group(tmp_path, stub):
+    first = note(tmp_path, ("A", {}), steps=1, turn={"megabytes": 50}, rehearsal={})
+    second = note(tmp_path, ("A", {}), steps=1)
+    results = [r["contestants"]["A"]["extra_mb"] for r in run([first, second], stub, rounds=1)]
+    assert results[0] > 45 and results[1] is None
+
+
+def test_what_was_measured_is_kept_when_the_rest_fails(tmp_path, stub, monkeypatch):
+    def fails(setting):
+        raise KeyboardInterrupt
+
+    areas = {"first": lambda setting: [note(tmp_path, ("A", {}))], "second": fails}
+    monkeypatch.setattr(command_line, "AREAS", areas)
+    monkeypatch.setattr(command_line, "environments", lambda peers: stub)
+    monkeypatch.setattr(command_line, "CACHE", tmp_path)
+    file = tmp_path / "results.json"
+    options = argparse.Namespace(
+        only=["first", "second"], peers=False, small=True, json=file, threads=1, rounds=1
+    )
+    with pytest.raises(KeyboardInterrupt):
+        command_line.measure(options)
+    assert [row["name"] for row in json.loads(file.read_text())["rows"]] == ["note"]
+    assert not list(tmp_path.glob("*.unfinished"))
 
 
 def test_the_page_cache_is_looked_at(tmp_path):
@@ -321,11 +352,11 @@ def test_the_report_stands_between_its_markers_and_names_the_machine(tmp_path):
     assert "Measured 2026-01-02 on Abacus 3, 2 threads of 4 cores, 1 GB of memory" in text
     assert "Python 3.12.1; instructions: avx2, avx512_bf16, no amx_bf16." in text
     assert "100 GFLOP/s in float32, 20.0 GB/s by copy" in text
-    assert "75 GFLOP/s (75% of the limit), 400 examples/s" in text
+    assert "| 75 GFLOP/s, 400 examples/s " in text and "| 75% " in text
     assert "| 20 ms" in text and "| 2 s" in text and "| 1,234" in text
     assert "10,000 rows/s, 12% padding" in text
     assert "440 MB/s, 25% of the file in the page cache" in text and "660 (1.50 x the file)" in text
-    assert "32 tokens/s, 16 GB/s (80% of the limit)" in text
+    assert "| 32 tokens/s, 16 GB/s " in text and "| 80% " in text
     assert "- numpy 2.0" in text
 
 

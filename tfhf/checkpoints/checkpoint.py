@@ -28,6 +28,8 @@ class TensorEntry(NamedTuple):
         shape: its dimensions.
         dtype: its NumPy dtype (bfloat16 and float8 are those of `ml_dtypes`).
         read: returns the values, of this shape and dtype; perhaps a read-only view of a file.
+        release: gives the memory back that reading took, where that is of a mapped file; what was
+            read stays valid, and is fetched again where it is looked at.
 
     Example:
         >>> entry = TensorEntry("w", (2, 3), np.dtype("int16"), lambda: np.ones((2, 3), "int16"))
@@ -39,6 +41,7 @@ class TensorEntry(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     read: Callable[[], np.ndarray]
+    release: Callable[[], None] = lambda: None
 
     @property
     def nbytes(self) -> int:
@@ -168,4 +171,10 @@ def mapped_entry(
         ValueError or OverflowError: it reaches beyond the file, or NumPy cannot hold it.
     """
     view: np.ndarray = np.ndarray(shape, dtype, mapped, offset, strides)  # Reads nothing yet.
-    return TensorEntry(name, view.shape, view.dtype, lambda: view)
+
+    def release() -> None:
+        start = offset - offset % mmap.PAGESIZE
+        if hasattr(mmap, "MADV_DONTNEED") and view.size:  # Windows has no madvise.
+            mapped.madvise(mmap.MADV_DONTNEED, start, offset - start + view.nbytes)
+
+    return TensorEntry(name, view.shape, view.dtype, lambda: view, release)

@@ -81,7 +81,7 @@ def torch_entry(name: str, entry: TensorEntry) -> TensorEntry:
     def read() -> np.ndarray:
         return entry.read().transpose(axes).reshape(shape)
 
-    return TensorEntry(torch_name(name), shape, entry.dtype, read)
+    return entry._replace(name=torch_name(name), shape=shape, read=read)
 
 
 def _levels(name: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from transformers import GenerationConfig, PretrainedConfig
 from tfhf.checkpoints.atomic import replace_folder
 from tfhf.checkpoints.locate import find_file, find_weights
 from tfhf.checkpoints.reader import Checkpoint, open_checkpoint
-from tfhf.checkpoints.weight_table import Binding
+from tfhf.checkpoints.weight_table import Binding, WeightTable
 from tfhf.checkpoints.writer import TensorEntry, write_safetensors
 from tfhf.layers import loading_weights
 
@@ -79,6 +80,9 @@ def from_pretrained(
 
     weights = find_weights(name_or_path, use_safetensors=use_safetensors, **hub)
     with open_checkpoint(weights) as checkpoint:
+        tied = getattr(config, "tie_word_embeddings", False)
+        if tied and _has_own_head(model_class.weight_table, checkpoint):
+            config.tie_word_embeddings = False
         with loading_weights():
             model = model_class(config, dtype=_policy(dtype, checkpoint))
         info = load_weights(model, checkpoint, ignore_mismatched_sizes=ignore_mismatched_sizes)
@@ -101,6 +105,19 @@ def _generation_config(model: Any, name_or_path: str, hub: dict[str, Any]) -> Ge
     return GenerationConfig.from_model_config(written | model.config.to_dict())
 
 
+def _has_own_head(table: WeightTable, checkpoint: Checkpoint) -> bool:
+    """Whether tokens are scored by other vectors than those they are read as.
+
+    Transformers 5 believes the file, not the configuration, which for T5 always says that they are
+    the same.
+    """
+    names = table.own_head()
+    if names is None or any(name not in checkpoint for name in names):
+        return False
+    head, embeddings = (checkpoint[name] for name in names)
+    return not np.array_equal(head, embeddings)
+
+
 def load_weights(
     model: Any, checkpoint: Checkpoint, *, ignore_mismatched_sizes: bool = False
 ) -> LoadingInfo:
@@ -115,19 +132,11 @@ def load_weights(
     found = _match_prefix(model, bindings, copies, checkpoint)
     info = LoadingInfo([], [], [])
     for binding in bindings:
-        absent = [name for name in binding.names if name not in found]
-        differing = [
-            (name, checkpoint.shape(found[name]), shape)
-            for name, shape in zip(binding.names, binding.shapes)
-            if name in found and checkpoint.shape(found[name]) != shape
-        ]
-        info.missing_keys.extend(absent)
-        info.mismatched_keys.extend(differing)
-        if absent or differing:
-            binding.variable.assign(binding.initialize())
-        else:
-            value = binding.join([checkpoint[found[name]] for name in binding.names])
-            binding.variable.assign(tf.cast(_tensor(value), binding.variable.dtype))
+        for name, shape in zip(binding.names, binding.shapes):
+            if name not in found:
+                info.missing_keys.append(name)
+            elif checkpoint.shape(found[name]) != shape:
+                info.mismatched_keys.append((name, checkpoint.shape(found[name]), shape))
     if info.mismatched_keys and not ignore_mismatched_sizes:
         lines = [f"{name}: {theirs} in the file, {ours} in the model"
                  for name, theirs, ours in info.mismatched_keys]  # fmt: skip
@@ -135,6 +144,18 @@ def load_weights(
             f"the checkpoint does not fit {type(model).__name__} (ignore_mismatched_sizes=True "
             "starts these anew):\n  " + "\n  ".join(lines)
         )
+    new = {*info.missing_keys, *(name for name, _, _ in info.mismatched_keys)}
+    info.missing_keys[:] = [name for name in info.missing_keys if name not in table.optional]
+    # The largest first: for a moment they take twice their memory.
+    for binding in sorted(bindings, key=lambda b: math.prod(b.variable.shape), reverse=True):
+        if new.intersection(binding.names):
+            binding.variable.assign(binding.initialize())
+            continue
+        entries = [checkpoint.entries[found[name]] for name in binding.names]
+        value = _tensor(binding.join([entry.read() for entry in entries]))
+        binding.variable.assign(tf.cast(value, binding.variable.dtype))
+        for entry in entries:
+            entry.release()
     used = set(found.values())
     info.unexpected_keys.extend(
         name
@@ -145,6 +166,8 @@ def load_weights(
 
 
 def _tensor(array: np.ndarray) -> tf.Tensor:
+    if array.flags.f_contiguous and not array.flags.c_contiguous:
+        return tf.transpose(_tensor(array.T))  # several times as fast as NumPy
     array = np.ascontiguousarray(array)
     if array.dtype != tf.bfloat16.as_numpy_dtype:
         return tf.convert_to_tensor(array)
@@ -211,10 +234,22 @@ def save_pretrained(
 ) -> None:
     """Write a model's configuration and weights; the folder changes at once."""
     with replace_folder(Path(save_directory), drop=WEIGHT_FILES) as folder:
-        (folder / "config.json").write_text(model.copy_config().to_json_string())
+        (folder / "config.json").write_text(_config_text(model.copy_config()))
         if model.can_generate:
             model.generation_config.save_pretrained(folder)
         write_safetensors(folder, list(tensor_entries(model)), max_shard_size=max_shard_size)
+
+
+def _config_text(config: PretrainedConfig) -> str:
+    """Return what ``config.json`` holds.
+
+    Transformers leaves out two labels that have their first names; BART then reads three.
+    """
+    text = config.to_json_string()
+    if config.num_labels != 2 or type(config).from_dict(json.loads(text)).num_labels == 2:
+        return text
+    named = {"id2label": config.id2label, "label2id": config.label2id}
+    return json.dumps(json.loads(text) | named, indent=2, sort_keys=True) + "\n"
 
 
 def tensor_entries(model: Any) -> list[TensorEntry]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -40,7 +40,7 @@ def _bind(
     attribute: str,
     names: Sequence[str],
     shapes: Sequence[Shape] | None = None,
-    join: Callable[[Sequence[np.ndarray]], np.ndarray] = lambda arrays: np.array(arrays[0]),
+    join: Callable[[Sequence[np.ndarray]], np.ndarray] = lambda arrays: arrays[0],
     split: Callable[[np.ndarray], Sequence[np.ndarray]] = lambda value: [value],
 ) -> Binding:
     variable = getattr(layer, attribute)
@@ -68,14 +68,16 @@ class Dense(Row):
     """A dense layer: PyTorch keeps the kernel as [units, input_size], under ``weight``.
 
     Names in braces, ``self.{query,key,value}``, are matrices that are one, side by side, here; the
-    layer knows their ``part_sizes``.
+    layer knows their ``part_sizes``. ``alone`` is the name instead where the layer has one matrix.
     """
 
     name: str
+    alone: str | None = None
 
     def bind(self, layer: Any, rename: Callable[[str], str]) -> Iterator[Binding]:
         """Bind ``kernel`` and, where there is one, ``bias``."""
-        names = [rename(name) for name in _braces(self.name)]
+        name = self.name if self.alone is None or len(layer.part_sizes) > 1 else self.alone
+        names = [rename(part) for part in _braces(name)]
         input_size, units = layer.kernel.shape
         sizes = layer.part_sizes if len(names) > 1 else (units,)
         ends = np.cumsum(sizes)[:-1]
@@ -202,6 +204,25 @@ class Bias(Row):
 
 
 @dataclass(frozen=True)
+class RowBias(Row):
+    """A layer's own ``bias`` variable, which PyTorch keeps as a matrix of one row."""
+
+    name: str
+
+    def bind(self, layer: Any, rename: Callable[[str], str]) -> Iterator[Binding]:
+        """Bind ``bias``."""
+        if layer.bias is not None:
+            yield _bind(
+                layer,
+                "bias",
+                [rename(self.name)],
+                [(1, *layer.bias.shape)],
+                lambda arrays: arrays[0][0],
+                lambda value: [value[None]],
+            )
+
+
+@dataclass(frozen=True)
 class Parameters(Row):
     """A layer's own variables, each under a name of its own: {attribute: name}."""
 
@@ -226,6 +247,9 @@ class WeightTable:
         tied: parameters that PyTorch shares with another when ``config.tie_word_embeddings``, by
             full name: {the copy: the original}.
         ignored: regular expressions for tensors in old files that nothing reads.
+        optional: names that a file may lack, for their first values are right.
+        bare: whether the body's names have no prefix beside a head's, either (T5).
+        parts: tables of models that are parts of this one, by attribute; names begin with it.
     """
 
     prefix: str
@@ -233,6 +257,9 @@ class WeightTable:
     heads: Mapping[str, Row] = field(default_factory=dict)
     tied: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = (r"position_ids$", r"token_type_ids$")
+    optional: tuple[str, ...] = ()
+    bare: bool = False
+    parts: Mapping[str, WeightTable] = field(default_factory=dict)
 
     def bind(self, model: Any) -> list[Binding]:
         """Return a binding for every weight of ``model``.
@@ -241,10 +268,14 @@ class WeightTable:
             ValueError: a weight of the model has no row, which is a fault of the table.
         """
         body = getattr(model, self.prefix, model)
-        start = "" if body is model else f"{self.prefix}."
+        start = "" if body is model or self.bare else f"{self.prefix}."
         bindings = list(_walk(body, self.body, start))
         if body is not model:
             bindings += _walk(model, self.heads, "")
+        for part, table in self.parts.items():
+            for binding in table.bind(getattr(model, part)):
+                names = tuple(f"{part}.{name}" for name in binding.names)
+                bindings.append(replace(binding, names=names))
         bound = {id(binding.variable) for binding in bindings}
         unbound = [weight.path for weight in model.weights if id(weight) not in bound]
         if unbound:
@@ -256,6 +287,12 @@ class WeightTable:
         bound = {name for binding in bindings for name in binding.names}
         pairs = [pair for a, b in self.tied.items() for pair in ((a, b), (b, a))]
         return {copy: name for copy, name in pairs if name in bound and copy not in bound}
+
+    def own_head(self) -> tuple[str, str] | None:
+        """Return the weights of the head that scores tokens, and of the table it may be tied to."""
+        row = self.heads.get("lm_head.decoder")
+        name = f"{row.name}.weight" if isinstance(row, Dense) else ""
+        return (name, self.tied[name]) if name in self.tied else None
 
     def unread(self, bindings: Sequence[Binding]) -> dict[str, str]:
         """Return PyTorch's parameters that nothing reads, each with the bound one like it.

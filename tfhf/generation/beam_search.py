@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfhf.generation.search import Prompt, Search, column, gumbel, is_end, put_column
+from tfhf.layers.cache import map_own
 
 #: The score of what is no sequence; finite, so that nothing becomes NaN.
 NONE = -1e9
@@ -101,7 +102,7 @@ class BeamSearch(Search):
         """Read the last token of each beam and choose the next."""
         position = state.length - 1
         rows = tf.reshape(column(state.running.origins, position - prompt.length), [-1])
-        cache = tf.nest.map_structure(lambda states: tf.gather(states, rows), state.cache)
+        cache = map_own(lambda states: tf.gather(states, rows), state.cache)
         last = tf.reshape(column(state.running.input_ids, position), [-1, 1])
         logits, cache = self.read_tokens(last, cache, position, prompt)
         return self.choose(state._replace(cache=cache), logits[:, 0], prompt)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfhf.generation.search import Prompt, Search, later_inputs, later_mask
-from tfhf.layers.cache import repeat_rows, take_rows_at
+from tfhf.layers.cache import map_own, repeat_rows, take_rows_at
 
 
 class ContrastiveState(NamedTuple):
@@ -47,7 +47,7 @@ class ContrastiveSearch(Search):
             input_ids=self.first_ids(prompt),
             length=prompt.length,
             finished=tf.zeros([tf.shape(logits)[0]], tf.bool),
-            cache=repeat_rows(cache, self.settings.top_k),
+            cache=map_own(lambda own: repeat_rows(own, self.settings.top_k), cache),
             scores=self.first_scores(prompt, logits),
             logits=logits,
             directions=directions,

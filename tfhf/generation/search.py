@@ -14,7 +14,7 @@ import tensorflow as tf
 from transformers import GenerationConfig
 
 from tfhf.generation.logits_processor_list import Processor
-from tfhf.layers.cache import empty, repeat_rows, write
+from tfhf.layers.cache import empty, map_own, repeat_rows, write
 
 #: Whether rows are complete: (input_ids, cur_len) -> bool [rows].
 Criterion = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -24,8 +24,9 @@ class Prompt(NamedTuple):
     """What generation goes on from.
 
     ``input_ids`` and ``attention_mask`` int32 [batch, columns], of which the first ``length`` (a
-    scalar) are the prompt; ``max_length``: where to stop; ``seed``: int32 [2]; ``inputs``: others
-    of the model, by name.
+    scalar) are the prompt; for an encoder-decoder those of the target. ``max_length``: where to
+    stop; ``seed``: int32 [2]; ``inputs``: others of the model, by name; ``source_length``: how many
+    columns of the source, if it is there, are no filling.
     """
 
     input_ids: tf.Tensor
@@ -34,6 +35,7 @@ class Prompt(NamedTuple):
     max_length: tf.Tensor
     seed: tf.Tensor
     inputs: dict[str, tf.Tensor]
+    source_length: tf.Tensor
 
 
 class Search:
@@ -93,14 +95,18 @@ class Search:
 
     def read_prompt(self, prompt: Prompt) -> tuple[tf.Tensor, Any]:
         """Return the logits [rows, vocab_size] of the first tokens, and the cache."""
-        read = self.model.read_prompt(
+        logits, cache = self.model.read_prompt(
             prompt.input_ids,
             prompt.attention_mask,
             prompt.length,
             self.room_for(prompt),
             **prompt.inputs,
         )
-        return repeat_rows(read, self.rows_per_prompt)
+        return repeat_rows(logits, self.rows_per_prompt), self.repeat_cache(cache)
+
+    def repeat_cache(self, cache: Any) -> Any:
+        """Return a cache for all the sequences of each prompt, which share an encoder's part."""
+        return map_own(lambda own: repeat_rows(own, self.rows_per_prompt), cache)
 
     def read_tokens(
         self, input_ids: tf.Tensor, cache: Any, position: tf.Tensor, prompt: Prompt
@@ -150,14 +156,34 @@ def later_mask(prompt: Prompt) -> tf.Tensor:
 
 
 def later_inputs(prompt: Prompt, rows: int) -> dict[str, tf.Tensor]:
-    """Return the model's other inputs for tokens after the prompt, ``rows`` times each row."""
+    """Return the model's other inputs for tokens after the prompt.
+
+    Of what is for its own tokens, that is for ``rows`` times each row.
+    """
     inputs = dict(prompt.inputs)
+    inputs.pop("inputs_embeds", None)
     if "token_type_ids" in inputs:  # that of the last token
-        inputs["token_type_ids"] = column(inputs["token_type_ids"], prompt.length - 1)[:, None]
-    return {
-        name: value if name == "head_mask" else repeat_rows(value, rows)
-        for name, value in inputs.items()
-    }
+        last = column(inputs["token_type_ids"], prompt.length - 1)[:, None]
+        inputs["token_type_ids"] = repeat_rows(last, rows)
+    return inputs
+
+
+def has_ids(prompt: Prompt) -> bool:
+    """Whether the prompt is tokens, not the vectors of some: ``inputs_embeds`` of a decoder."""
+    has_encoder = "attention_mask" in prompt.inputs
+    return has_encoder or "inputs_embeds" not in prompt.inputs
+
+
+def source_ids(prompt: Prompt) -> tf.Tensor | None:
+    """Return the ids of what is continued, or of an encoder's source, -1 where there is filling.
+
+    ``None``: the source is no ids.
+    """
+    has_encoder = "attention_mask" in prompt.inputs
+    ids = prompt.inputs.get("input_ids") if has_encoder else prompt.input_ids
+    if ids is None:
+        return None
+    return tf.where(tf.range(tf.shape(ids)[1]) < prompt.source_length, ids, -1)
 
 
 def is_end(tokens: tf.Tensor, settings: GenerationConfig) -> tf.Tensor:

@@ -19,6 +19,7 @@ from tfhf.generation.logits_processors import (
     require_positive_float,
     require_token_ids,
 )
+from tfhf.layers.cache import compiling_with_xla
 
 
 def add_up(token_ids: tf.Tensor, values: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
@@ -43,8 +44,8 @@ def seen(token_ids: tf.Tensor, counts: tf.Tensor, scores: tf.Tensor) -> tf.Tenso
 
 
 def windows(token_ids: tf.Tensor, size: int) -> tf.Tensor:
-    """All runs of ``size`` tokens of [rows, length], ``size`` or longer: [rows, runs, size]."""
-    starts = tf.range(tf.shape(token_ids)[1] - size + 1)
+    """All runs of ``size`` tokens of [rows, length]: [rows, runs, size]; none if it is shorter."""
+    starts = tf.range(tf.maximum(tf.shape(token_ids)[1] - size + 1, 0))
     return tf.gather(token_ids, starts[:, None] + tf.range(size), axis=1)
 
 
@@ -320,7 +321,8 @@ class TFPrefixConstrainedLogitsProcessor(TFLogitsProcessor):
         num_beams: rows per row of the batch.
 
     Raises:
-        ValueError: the function is not callable, or ``num_beams`` is below 1.
+        ValueError: the function is not callable, ``num_beams`` is below 1, or, when called, it is
+            for XLA.
         ValueError, in a graph tf.errors.InvalidArgumentError: when called, the function allows no
             token.
 
@@ -342,6 +344,11 @@ class TFPrefixConstrainedLogitsProcessor(TFLogitsProcessor):
 
     def __call__(self, input_ids: tf.Tensor, scores: tf.Tensor, cur_len: Any) -> tf.Tensor:
         """As TFLogitsProcessor's."""
+        if compiling_with_xla():
+            raise ValueError(
+                "prefix_allowed_tokens_fn is a Python function, which XLA cannot call: use "
+                "jit_compile=False"
+            )
         process = tf.numpy_function(self._process, [input_ids, scores, cur_len], scores.dtype)
         return tf.ensure_shape(process, scores.shape)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import logging
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from transformers import GenerationConfig
+
+from tfhf.generation.logits_processors import require_token_ids
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +28,43 @@ DEFAULTS = {
     "return_dict_in_generate": False,
     "top_k": 50,
 }
+#: Settings by type; ``None`` is none of them, and asks for nothing.
+TYPES: dict[str, tuple[type, tuple[str, ...]]] = {
+    "an integer": (
+        Integral,
+        (
+            "encoder_no_repeat_ngram_size",
+            "forced_bos_token_id",
+            "max_length",
+            "max_new_tokens",
+            "min_length",
+            "min_new_tokens",
+            "no_repeat_ngram_size",
+            "num_assistant_tokens",
+            "num_beams",
+            "num_return_sequences",
+            "pad_token_id",
+            "top_k",
+        ),
+    ),
+    "a number": (
+        Real,
+        (
+            "assistant_confidence_threshold",
+            "encoder_repetition_penalty",
+            "epsilon_cutoff",
+            "eta_cutoff",
+            "length_penalty",
+            "min_p",
+            "penalty_alpha",
+            "repetition_penalty",
+            "temperature",
+            "top_h",
+            "top_p",
+            "typical_p",
+        ),
+    ),
+}
 #: Settings that other libraries know, and the values that ask for nothing.
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "constraints": (None,),
@@ -34,8 +74,6 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "guidance_scale": (None, 1, 1.0),
     "max_time": (None,),
     "num_beam_groups": (None, 1),
-    "output_attentions": (None, False),
-    "output_hidden_states": (None, False),
     "prompt_lookup_num_tokens": (None,),
     "watermarking_config": (None,),
 }
@@ -71,6 +109,13 @@ def settle(
             settings.max_new_tokens,
             settings.max_length,
         )
+    if settings.min_new_tokens is not None and settings.min_length:
+        logger.warning(
+            "both min_new_tokens=%s and min_length=%s are set; min_new_tokens counts",
+            settings.min_new_tokens,
+            settings.min_length,
+        )
+        settings.min_length = None
     for name, value in DEFAULTS.items():
         if getattr(settings, name, None) is None:
             setattr(settings, name, value)
@@ -90,6 +135,19 @@ def _check(settings: GenerationConfig) -> None:
     for name, off in UNSUPPORTED.items():
         if getattr(settings, name, None) not in off:
             raise ValueError(f"{name} is not supported, but is {getattr(settings, name)!r}")
+    for name in ("output_attentions", "output_hidden_states"):
+        if getattr(settings, name):
+            raise ValueError(
+                f"{name} is not supported by generate, whose steps keep nothing of the layers but "
+                f"keys and values: call the model with {name}=True on the sequences it returned"
+            )
+    for type_name, (expected, names) in TYPES.items():
+        for name in names:
+            value = getattr(settings, name, None)
+            if value is not None and not isinstance(value, expected):
+                raise ValueError(f"{name} must be {type_name}, but is {value!r}")
+    if settings.eos_token_id is not None:
+        require_token_ids(settings.eos_token_id, "eos_token_id")
     for name in ("max_new_tokens", "num_beams", "num_return_sequences"):
         value = getattr(settings, name)
         if value is not None and value < 1:
@@ -98,6 +156,10 @@ def _check(settings: GenerationConfig) -> None:
         raise ValueError(
             f'early_stopping must be True, False or "never", but is {settings.early_stopping!r}'
         )
+    for name in ("forced_bos_token_id", "forced_eos_token_id"):
+        forced = getattr(settings, name)
+        if forced is not None and {*np.ravel(forced)} <= {*(settings.suppress_tokens or ())}:
+            raise ValueError(f"{name} must not be among suppress_tokens, but is {forced!r}")
     several = settings.num_return_sequences > 1
     if several and settings.num_beams == 1 and not settings.do_sample:
         raise ValueError(

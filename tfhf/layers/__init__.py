@@ -25,6 +25,8 @@ from tfhf.layers.embeddings import InputEmbeddings, blank_unseen
 from tfhf.layers.heads import ClassificationHead, LanguageModelingHead
 from tfhf.layers.initializers import Normal, loading_weights
 from tfhf.layers.positions import (
+    RelativePositionBias,
+    SinusoidalPositions,
     relative_position_buckets,
     signed_position_buckets,
     sinusoidal_positions,
@@ -60,9 +62,11 @@ __all__ = [
     "Normalization",
     "PreNormLayer",
     "RMSNorm",
+    "RelativePositionBias",
     "RelativePositionTable",
     "RelativePositions",
     "Rotation",
+    "SinusoidalPositions",
     "SlidingWindowAttention",
     "TransformerLayer",
     "TransformerStack",

@@ -189,11 +189,18 @@ class MultiHeadAttention(Block):
             head_mask: [1, heads, 1, 1], 0 silences a head.
             rotation: turns queries and keys by their positions: see `rotary_angles`.
             past_key_value: keys and values of the tokens before; in cross-attention, of all
-                ``key_value_states``, which are then not needed.
+                ``key_value_states``, which are then not needed. Several rows of
+                ``hidden_states``, next to each other, may share a row of these.
             cache_position: where in ``past_key_value`` there is room for what is new: see
                 `extend`.
             training: apply dropout.
         """
+        unfolded = None
+        if past_key_value is not None and self.cross_attention:
+            # Rows that share keys are read as one, with more queries.
+            unfolded = tf.shape(hidden_states)
+            rows = tf.shape(past_key_value.key)[0]
+            hidden_states = tf.reshape(hidden_states, [rows, -1, hidden_states.shape[-1]])
         query, new = self.project(hidden_states, key_value_states, past_key_value)
         if self.query_norm is not None:
             query = self.query_norm(query)
@@ -206,7 +213,10 @@ class MultiHeadAttention(Block):
         if past_key_value is not None and not self.cross_attention:
             present = extend(past_key_value, new, cache_position)
         mixed, weights = self.attend(query, *present, bias, head_mask, training)
-        return AttentionOutput(self.out(mixed), weights, present)
+        mixed = self.out(mixed)
+        if unfolded is not None:
+            mixed = tf.reshape(mixed, unfolded)
+        return AttentionOutput(mixed, weights, present)
 
     def project(
         self,

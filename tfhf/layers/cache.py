@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import keras
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla
 from tensorflow.python.ops import control_flow_util
@@ -15,6 +16,44 @@ class KeyValues(NamedTuple):
 
     key: tf.Tensor
     value: tf.Tensor
+
+
+def as_key_values(past_key_values: Any) -> tuple[tuple[KeyValues, ...], ...]:
+    """Return what a caller gives for the tokens before as models return it.
+
+    Args:
+        past_key_values: per layer ``(key, value)`` or, with those of an encoder's tokens,
+            ``(key, value, cross_key, cross_value)``, as Transformers 4 has it; or what a model of
+            tfhf returned, where two are a `KeyValues`.
+
+    Raises:
+        ValueError: it is not that.
+
+    Example:
+        >>> state = tf.zeros([1, 2, 3, 4])
+        >>> [len(layer) for layer in as_key_values([(state, state), (state, state)])]
+        [1, 1]
+    """
+    if not isinstance(past_key_values, list | tuple) or not past_key_values:
+        raise ValueError(
+            "past_key_values must be a tuple with the keys and values of each layer, but is "
+            f"{past_key_values!r}"
+        )
+    return tuple(_layer_key_values(i, layer) for i, layer in enumerate(past_key_values))
+
+
+def _layer_key_values(index: int, layer: Any) -> tuple[KeyValues, ...]:
+    states = [
+        part if isinstance(part, keras.KerasTensor) else tf.convert_to_tensor(part)
+        for part in tf.nest.flatten(layer)
+    ]
+    if len(states) not in (2, 4) or any(len(state.shape) != 4 for state in states):
+        raise ValueError(
+            f"past_key_values[{index}] must be (key, value) or (key, value, cross_key, "
+            "cross_value), [batch, heads, length, head_size] each, but has the shapes "
+            f"{[tuple(state.shape) for state in states]}"
+        )
+    return tuple(KeyValues(*states[i : i + 2]) for i in range(0, len(states), 2))
 
 
 def extend(past: KeyValues, new: KeyValues, position: tf.Tensor | None) -> KeyValues:
@@ -94,6 +133,15 @@ def repeat_rows(tensors: Any, count: int) -> Any:
     if count == 1:
         return tensors
     return tf.nest.map_structure(lambda tensor: tf.repeat(tensor, count, axis=0), tensors)
+
+
+def map_own(function: Callable[[tf.Tensor], tf.Tensor], cache: Any) -> Any:
+    """Return a cache whose layers have their own tokens' states changed by ``function``.
+
+    What follows these in each layer, of an encoder's tokens, is left: it has one row for all the
+    sequences of a prompt.
+    """
+    return tuple((tf.nest.map_structure(function, own), *others) for own, *others in cache)
 
 
 def take_rows_at(cache: Any, rows: tf.Tensor, position: tf.Tensor) -> Any:

@@ -118,6 +118,7 @@ class Embedding(keras.layers.Layer):
             name="embeddings",
             shape=(self.input_dim, self.output_dim),
             initializer=self.embeddings_initializer,
+            trainable=self.trainable,
         )
         self.built = True
 
@@ -126,9 +127,12 @@ class Embedding(keras.layers.Layer):
         resize(self, "embeddings", input_dim)
         self.input_dim = input_dim
 
-    def call(self, ids: tf.Tensor) -> tf.Tensor:
-        """Map ids [...] to vectors [..., output_dim]; ids without a row are refused."""
-        ids = require_range(ids, self.input_dim, self.ids_name)
+    def call(self, ids: tf.Tensor, ids_name: str | None = None) -> tf.Tensor:
+        """Map ids [...] to vectors [..., output_dim]; ids without a row are refused.
+
+        ``ids_name`` is what errors call them; default: as the table says.
+        """
+        ids = require_range(ids, self.input_dim, ids_name or self.ids_name)
         return tf.cast(tf.gather(self.embeddings, ids), self.compute_dtype)
 
     def project(self, hidden_states: tf.Tensor) -> tf.Tensor:
@@ -206,7 +210,7 @@ class RMSNorm(keras.layers.Layer):
     """
 
     def __init__(self, size: int, epsilon: float, *, offset: float = 0.0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.size = size
         self.epsilon = epsilon
         self.offset = offset

@@ -70,7 +70,7 @@ class RelativePositionTable(Embedding):
         self.max_distance = max_distance
         self.num_buckets = num_buckets
 
-    def call(self, length: tf.Tensor) -> RelativePositions:
+    def call(self, length: tf.Tensor) -> RelativePositions:  # type: ignore[override]
         """Return the positions of ``length`` tokens, an int scalar, to each other."""
         vectors = tf.cast(self.embeddings, self.compute_dtype)
         offsets = length - tf.range(2 * length)

@@ -1,4 +1,4 @@
-"""Attention by content and by distance, as in Transformer-XL (Dai et al., 2019).
+"""Attention by content and by distance, and layers of it: Transformer-XL (Dai et al., 2019).
 
 https://arxiv.org/abs/1901.02860
 """
@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfhf.layers.core import Block, Dense
+from tfhf.layers.core import Block, Dense, LayerNorm
 from tfhf.layers.dropout import Dropout
 from tfhf.layers.initializers import Normal
 
@@ -162,3 +162,92 @@ class RelativeAttention(Block):
         mixed = tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3])
         mixed = tf.reshape(mixed, [batch, -1, self.num_heads * self.head_size])
         return self.out(mixed), weights
+
+
+class RelativeLayer(Block):
+    """Attention and feed-forward network, normalised after each or, with ``pre_norm``, before.
+
+    Reference: ``RelPartialLearnableDecoderLayer`` of Transformers 4.
+
+    Args:
+        hidden_size: size of the states.
+        num_heads: number of heads.
+        head_size: size of a head's vectors.
+        intermediate_size: size between the two dense layers of the feed-forward network.
+        epsilon: of the normalisations.
+        dropout: rate for what is added to the states, and within the feed-forward network.
+        attention_dropout: rate for the attention weights.
+        stddev: of the kernels' first values.
+        pre_norm: whether the parts read normalised states, and add to the states themselves.
+        biases: those of the queries, if all layers share them; ``None``: the layer has its own.
+        **kwargs: those of a Keras layer.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        head_size: int,
+        intermediate_size: int,
+        *,
+        epsilon: float,
+        dropout: float,
+        attention_dropout: float,
+        stddev: float,
+        pre_norm: bool,
+        biases: QueryBiases | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        dtype = self.dtype_policy
+        options = {"stddev": stddev, "dtype": dtype}
+        self.pre_norm = pre_norm
+        self.attention = RelativeAttention(
+            hidden_size,
+            num_heads,
+            head_size,
+            dropout=attention_dropout,
+            name="attention",
+            **options,
+        )
+        if biases is None:
+            biases = QueryBiases(num_heads, head_size, name="biases", **options)
+        self.biases = biases
+        self.attention_norm = LayerNorm(hidden_size, epsilon, name="attention_norm", dtype=dtype)
+        self.intermediate = Dense(
+            hidden_size, intermediate_size, activation=tf.nn.relu, name="intermediate", **options
+        )
+        self.out = Dense(intermediate_size, hidden_size, name="out", **options)
+        self.output_norm = LayerNorm(hidden_size, epsilon, name="output_norm", dtype=dtype)
+        self.dropout = Dropout(dropout, dtype=dtype)
+
+    def call(
+        self,
+        hidden_states: tf.Tensor,
+        memory: tf.Tensor,
+        distances: tf.Tensor,
+        bias: tf.Tensor,
+        head_mask: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the new hidden states [batch, query, hidden_size] and the attention weights.
+
+        ``memory`` is [batch, memory, hidden_size]; the others are those of `RelativeAttention`.
+        """
+        states = tf.concat([memory, hidden_states], axis=1)
+        mixed, weights = self.attention(
+            self.attention_norm(states) if self.pre_norm else states,
+            memory_length=tf.shape(memory)[1],
+            distances=distances,
+            bias=bias,
+            biases=self.biases,
+            head_mask=head_mask,
+            training=training,
+        )
+        x = hidden_states + self.dropout(mixed, training=training)
+        if not self.pre_norm:
+            x = self.attention_norm(x)
+        expanded = self.intermediate(self.output_norm(x) if self.pre_norm else x)
+        expanded = self.out(self.dropout(expanded, training=training))
+        x += self.dropout(expanded, training=training)
+        return x if self.pre_norm else self.output_norm(x), weights

@@ -31,7 +31,7 @@ class Dropout(keras.layers.Layer):
     """
 
     def __init__(self, rate: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         if not 0 <= rate <= 1:
             raise ValueError(f"rate must be 0 to 1, but it is {rate}")
         self.rate = rate

@@ -73,8 +73,9 @@ class LanguageModelingHead(Block):
 
     Without ``activation`` the scores are those of the states as they come. With ``tied`` they come
     from the embedding table that the call is given, plus ``bias``; else from a dense layer
-    ``decoder``. Each part may go without its bias. ``softcap`` bounds them as in Gemma 2.
-    Reference: ``BertLMPredictionHead``, ``LlamaForCausalLM``.
+    ``decoder``. Each part may go without its bias. With ``fixed_bias`` there is, tied or not, a
+    ``bias`` that training leaves as it is. ``softcap`` bounds the scores as in Gemma 2.
+    Reference: ``BertLMPredictionHead``, ``LlamaForCausalLM``, ``BartForConditionalGeneration``.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class LanguageModelingHead(Block):
         transform_bias: bool = True,
         norm_bias: bool = True,
         decoder_bias: bool = True,
+        fixed_bias: bool = False,
         softcap: float | None = None,
         **kwargs: Any,
     ) -> None:
@@ -112,6 +114,7 @@ class LanguageModelingHead(Block):
         self.softcap = softcap
         self.vocab_size = vocab_size
         self.use_bias = decoder_bias
+        self.fixed_bias = fixed_bias
         self.decoder = None
         self.bias = None
         self.bias_initializer = keras.initializers.Zeros()
@@ -126,10 +129,13 @@ class LanguageModelingHead(Block):
             )
 
     def build(self, input_shape: Any = None) -> None:
-        """Create the variables; ``bias`` [vocab_size] where there is no decoder."""
-        if self.decoder is None and self.use_bias:
+        """Create the variables; ``bias`` [vocab_size] where it is fixed, or there is no decoder."""
+        if self.fixed_bias or (self.decoder is None and self.use_bias):
             self.bias = self.add_weight(
-                name="bias", shape=(self.vocab_size,), initializer=self.bias_initializer
+                name="bias",
+                shape=(self.vocab_size,),
+                initializer=self.bias_initializer,
+                trainable=not self.fixed_bias,
             )
         super().build()
 
@@ -137,7 +143,7 @@ class LanguageModelingHead(Block):
         """Score another number of tokens."""
         if self.decoder is not None:
             self.decoder.resize(vocab_size)
-        elif self.bias is not None:
+        if self.bias is not None:
             resize(self, "bias", vocab_size)
         self.vocab_size = vocab_size
 

@@ -15,12 +15,12 @@ _loading: ContextVar[bool] = ContextVar("tfhf_loading_weights", default=False)
 
 @contextmanager
 def loading_weights() -> Iterator[None]:
-    """Create variables without drawing the random numbers that loading would throw away.
+    """Create variables without the first values that loading would throw away.
 
     Example:
         >>> with loading_weights():
-        ...     float(tf.reduce_sum(Normal(1.0)((2, 2))))
-        0.0
+        ...     Normal(1.0)((2, 3)).shape  # whatever was in memory there
+        TensorShape([2, 3])
     """
     token = _loading.set(True)
     try:
@@ -37,7 +37,7 @@ class Normal(keras.initializers.RandomNormal):
         super().__init__(mean=mean, stddev=stddev, seed=seed)
 
     def __call__(self, shape: Any, dtype: Any = None) -> tf.Tensor:
-        """Return a tensor of ``shape``: random, or zeros within :func:`loading_weights`."""
-        if _loading.get():
-            return tf.zeros(shape, dtype or keras.config.floatx())
+        """Return a tensor of ``shape``: random, or anything within :func:`loading_weights`."""
+        if _loading.get():  # memory that nobody writes to is none yet
+            return tf.raw_ops.Empty(shape=shape, dtype=dtype or keras.config.floatx())
         return super().__call__(shape, dtype)

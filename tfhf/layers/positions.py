@@ -1,4 +1,4 @@
-"""Positions as waves, and relative positions in buckets that widen with the distance.
+"""Positions as waves, and relative positions, in buckets that widen with the distance.
 
 The buckets are T5's, which MPNet has too (Raffel et al., 2020), and those of DeBERTa v2 (He et al.,
 2020).
@@ -6,8 +6,13 @@ The buckets are T5's, which MPNet has too (Raffel et al., 2020), and those of De
 
 from __future__ import annotations
 
+from typing import Any
+
+import keras
 import numpy as np
 import tensorflow as tf
+
+from tfhf.layers.core import Embedding
 
 
 def sinusoidal_positions(position_ids: tf.Tensor, size: int) -> tf.Tensor:
@@ -32,39 +37,132 @@ def sinusoidal_positions(position_ids: tf.Tensor, size: int) -> tf.Tensor:
     return tf.concat([tf.sin(angles), tf.cos(angles[..., : size // 2])], axis=-1)
 
 
-def relative_position_buckets(
-    length: tf.Tensor | int, *, num_buckets: int, max_distance: int
-) -> tf.Tensor:
-    """Return the bucket of every key, seen from every query.
-
-    Half of the buckets are for keys up to the query, half for keys after it. Half of each half are
-    single distances; the others grow evenly in logarithm until ``max_distance``, and the last one
-    takes all that is farther.
+class SinusoidalPositions(keras.initializers.Initializer):
+    """A table of positions, [positions, size]: the waves of `sinusoidal_positions`, more exactly.
 
     Args:
-        length: number of queries, and of keys.
-        num_buckets: number of buckets, a multiple of 4.
-        max_distance: where the last bucket's logarithmic range ends.
-
-    Returns:
-        int32 [query, key].
+        interleaved: whether sines are in the even columns, as in DistilBERT, and not before all
+            cosines, as in Marian and Pegasus.
 
     Example:
-        >>> relative_position_buckets(3, num_buckets=32, max_distance=128).numpy().tolist()
-        [[0, 17, 18], [1, 0, 17], [2, 1, 0]]
+        >>> print(SinusoidalPositions()((2, 4)).numpy().round(2))
+        [[0.   0.   1.   1.  ]
+         [0.84 0.01 0.54 1.  ]]
     """
-    half = num_buckets // 2
-    exact = half // 2
+
+    def __init__(self, *, interleaved: bool = False) -> None:
+        self.interleaved = interleaved
+
+    def __call__(self, shape: Any, dtype: Any = None) -> tf.Tensor:
+        """Return the table."""
+        positions, size = shape
+        wavelengths = np.power(10000.0, 2 * (np.arange(size) // 2) / size)
+        angles = np.arange(positions)[:, None] / wavelengths
+        table = np.where(np.arange(size) % 2 == 0, np.sin(angles), np.cos(angles))
+        if not self.interleaved:
+            table = np.concatenate([table[:, 0::2], table[:, 1::2]], axis=1)
+        return tf.cast(table, dtype or keras.config.floatx())
+
+
+def relative_position_buckets(
+    offsets: tf.Tensor, *, num_buckets: int, max_distance: int, bidirectional: bool = True
+) -> tf.Tensor:
+    """Return the bucket of every key, seen from its query.
+
+    Half of the buckets are for keys up to the query, half for keys after it; where no key after the
+    query is seen, all are for those up to it. Half of each side are single distances; the others
+    grow evenly in logarithm until ``max_distance``, and the last one takes all that is farther.
+
+    Args:
+        offsets: integers, key position - query position.
+        num_buckets: number of buckets, at least 4, or 2 for one side.
+        max_distance: where the last bucket's logarithmic range ends.
+        bidirectional: whether keys after the query are told from the query itself.
+
+    Returns:
+        int32, of the same shape.
+
+    Raises:
+        ValueError: there are too few buckets, or no distances for those beyond the first half.
+
+    Reference: ``T5Attention._relative_position_bucket``.
+
+    Example:
+        >>> offsets = tf.constant([-100, -1, 0, 1, 2])
+        >>> relative_position_buckets(offsets, num_buckets=32, max_distance=128).numpy().tolist()
+        [15, 1, 0, 17, 18]
+    """
+    side = num_buckets // 2 if bidirectional else num_buckets
+    exact = side // 2
+    if exact < 1 or max_distance <= exact:
+        raise ValueError(
+            f"num_buckets must be at least {4 if bidirectional else 2}, and max_distance more than "
+            f"{exact}, the distances with a bucket each, but they are {num_buckets} and "
+            f"{max_distance}"
+        )
     # Limits that are whole numbers must not miss by a rounding: a logarithm in float32 may.
-    steps = np.arange(1, half - exact) / (half - exact)
+    steps = np.arange(1, side - exact) / (side - exact)
     limits = np.round(exact * (max_distance / exact) ** steps, decimals=9)
-    distances = np.arange(max_distance)
+    distances = np.arange(max_distance + 1)
     far = exact + np.searchsorted(limits, distances, side="right")
     buckets = tf.constant(np.where(distances < exact, distances, far), tf.int32)
-    positions = tf.range(length)
-    offsets = positions[None, :] - positions[:, None]
-    near = tf.minimum(tf.abs(offsets), max_distance - 1)
-    return tf.gather(buckets, near) + tf.where(offsets > 0, half, 0)
+    if not bidirectional:
+        return tf.gather(buckets, tf.clip_by_value(-offsets, 0, max_distance))
+    near = tf.minimum(tf.abs(offsets), max_distance)
+    return tf.gather(buckets, near) + tf.where(offsets > 0, side, 0)
+
+
+class RelativePositionBias(Embedding):
+    """What each head adds to the score of a key, by the bucket of its distance from the query.
+
+    Args:
+        rows: of the table of buckets.
+        num_heads: number of heads.
+        max_distance: see `relative_position_buckets`.
+        num_buckets: how many are used; default: all.
+        bidirectional: whether keys after the query are told from the query itself.
+        **kwargs: those of an `Embedding`.
+
+    Reference: ``T5Attention.compute_bias``.
+
+    Example:
+        >>> bias = RelativePositionBias(32, 2, max_distance=128)
+        >>> bias.between(length=3).shape, bias.between(1, past_length=3, key_length=9).shape
+        (TensorShape([1, 2, 3, 3]), TensorShape([1, 2, 1, 9]))
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        num_heads: int,
+        *,
+        max_distance: int,
+        num_buckets: int | None = None,
+        bidirectional: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(rows, num_heads, ids_name="the bucket of a relative position", **kwargs)
+        self.num_buckets = rows if num_buckets is None else num_buckets
+        self.max_distance = max_distance
+        self.bidirectional = bidirectional
+
+    def between(
+        self,
+        length: tf.Tensor | int,
+        past_length: tf.Tensor | int = 0,
+        key_length: tf.Tensor | int | None = None,
+    ) -> tf.Tensor:
+        """Return what scores get, float32 [1, heads, query, key]; sizes as in `attention_bias`."""
+        keys = tf.range(past_length + length if key_length is None else key_length)
+        queries = past_length + tf.range(length)
+        buckets = relative_position_buckets(
+            keys[None] - queries[:, None],
+            num_buckets=self.num_buckets,
+            max_distance=self.max_distance,
+            bidirectional=self.bidirectional,
+        )
+        bias = self(buckets)
+        return tf.cast(tf.transpose(bias, [2, 0, 1])[None], tf.float32)
 
 
 def signed_position_buckets(

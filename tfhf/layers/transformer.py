@@ -16,7 +16,10 @@ from tfhf.layers.rotary import Rotation
 
 
 class FeedForward(Block):
-    """Two dense layers with an activation, and perhaps dropout, between them."""
+    """Two dense layers with an activation, and perhaps dropout, between them.
+
+    ``out_dtype`` is that of the second; default: as the other's.
+    """
 
     def __init__(
         self,
@@ -27,6 +30,7 @@ class FeedForward(Block):
         dropout: float = 0.0,
         use_bias: bool = True,
         stddev: float = 0.02,
+        out_dtype: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -34,6 +38,7 @@ class FeedForward(Block):
         self.intermediate = Dense(
             hidden_size, intermediate_size, activation=activation, name="intermediate", **options
         )
+        options["dtype"] = out_dtype or self.dtype_policy
         self.out = Dense(intermediate_size, hidden_size, name="out", **options)
         self.dropout = Dropout(dropout, dtype=self.dtype_policy)
 
@@ -46,6 +51,7 @@ class GatedFeedForward(Block):
     """``activation(x @ a) * (x @ b)``, then a dense layer (Shazeer, 2020).
 
     https://arxiv.org/abs/2002.05202. ``intermediate`` is both products in one: first a, then b.
+    ``out_dtype`` is that of the last layer; default: as the other's.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class GatedFeedForward(Block):
         dropout: float = 0.0,
         use_bias: bool = True,
         stddev: float = 0.02,
+        out_dtype: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -65,6 +72,7 @@ class GatedFeedForward(Block):
         self.intermediate = Dense(
             hidden_size, (intermediate_size, intermediate_size), name="intermediate", **options
         )
+        options["dtype"] = out_dtype or self.dtype_policy
         self.out = Dense(intermediate_size, hidden_size, name="out", **options)
         self.dropout = Dropout(dropout, dtype=self.dtype_policy)
 
@@ -141,6 +149,7 @@ class TransformerLayer(Block):
         head_mask: tf.Tensor | None = None,
         encoder_hidden_states: tf.Tensor | None = None,
         encoder_bias: tf.Tensor | None = None,
+        cross_head_mask: tf.Tensor | None = None,
         training: bool = False,
         **inputs: Any,
     ) -> LayerOutput:
@@ -152,11 +161,12 @@ class TransformerLayer(Block):
         mixed = self.dropout(own.mixed, training=training)
         hidden_states = self.attention_norm(hidden_states + mixed)
         cross = None
-        if encoder_hidden_states is not None:
+        if encoder_hidden_states is not None or cross_past:
             cross = self.cross_attention(
                 hidden_states,
                 bias=encoder_bias,
                 key_value_states=encoder_hidden_states,
+                head_mask=cross_head_mask,
                 training=training,
                 **cross_past,
             )
@@ -186,6 +196,7 @@ class PreNormLayer(Block):
         parallel: whether ``feed_forward`` reads the states that came in, not those that
             ``attention`` added to.
         add_to_normalised: whether the parts add to what they read, not to what was normalised.
+        clip: whether sums that float16 cannot hold become the greatest that it can (T5).
         dropout: rate for what attention adds.
         feed_forward_dropout: rate for what the feed-forward adds.
         **kwargs: those of a Keras layer.
@@ -204,6 +215,7 @@ class PreNormLayer(Block):
         cross_attention_norm: Normalization | None = None,
         parallel: bool = False,
         add_to_normalised: bool = False,
+        clip: bool = False,
         dropout: float = 0.0,
         feed_forward_dropout: float = 0.0,
         **kwargs: Any,
@@ -219,6 +231,7 @@ class PreNormLayer(Block):
         self.feed_forward_out_norm = feed_forward_out_norm
         self.parallel = parallel
         self.add_to_normalised = add_to_normalised
+        self.clip = clip
         self.dropout = Dropout(dropout, dtype=self.dtype_policy)
         self.feed_forward_dropout = Dropout(feed_forward_dropout, dtype=self.dtype_policy)
 
@@ -230,6 +243,7 @@ class PreNormLayer(Block):
         rotation: Rotation | None = None,
         encoder_hidden_states: tf.Tensor | None = None,
         encoder_bias: tf.Tensor | None = None,
+        cross_head_mask: tf.Tensor | None = None,
         training: bool = False,
         **inputs: Any,
     ) -> LayerOutput:
@@ -243,25 +257,42 @@ class PreNormLayer(Block):
         mixed = _normalised(self.attention_out_norm, own.mixed)
         if self.add_to_normalised:
             hidden_states = x
-        hidden_states += self.dropout(mixed, training=training)
+        hidden_states = self.add(hidden_states, self.dropout(mixed, training=training))
         cross = None
-        if self.cross_attention is not None and encoder_hidden_states is not None:
+        if self.cross_attention is not None and (encoder_hidden_states is not None or cross_past):
             cross = self.cross_attention(
                 _normalised(self.cross_attention_norm, hidden_states),
                 bias=encoder_bias,
                 key_value_states=encoder_hidden_states,
+                head_mask=cross_head_mask,
                 training=training,
                 **cross_past,
             )
-            hidden_states += self.dropout(cross.mixed, training=training)
+            mixed = self.dropout(cross.mixed, training=training)
+            hidden_states = self.add(hidden_states, mixed)
         if self.feed_forward_norm is not None:
             x = self.feed_forward_norm(before if self.parallel else hidden_states)
             if self.add_to_normalised:
                 hidden_states = x
         expanded = self.feed_forward(x, training=training)
         expanded = _normalised(self.feed_forward_out_norm, expanded)
-        hidden_states += self.feed_forward_dropout(expanded, training=training)
-        return _layer_output(hidden_states, own, cross)
+        expanded = self.feed_forward_dropout(expanded, training=training)
+        return _layer_output(self.add(hidden_states, expanded), own, cross)
+
+    def add(self, states: tf.Tensor, more: tf.Tensor) -> tf.Tensor:
+        """Return the sum, within float16's range where the layer is to ``clip``.
+
+        A sum without infinities keeps its greatest values. From a part that gives float32 on, the
+        states are float32. Reference: ``T5Block``.
+        """
+        if tf.float32 in (states.dtype, more.dtype):
+            return tf.cast(states, tf.float32) + tf.cast(more, tf.float32)
+        states += more
+        if not self.clip or states.dtype != tf.float16:
+            return states
+        overflow = tf.reduce_any(tf.math.is_inf(states))
+        limit = tf.where(overflow, tf.float16.max - 1000, tf.float16.max)
+        return tf.clip_by_value(states, -limit, limit)
 
 
 def _normalised(norm: Normalization | None, states: tf.Tensor) -> tf.Tensor:
@@ -302,6 +333,7 @@ class TransformerStack(Block):
     Args:
         layers: the layers.
         final_norm: normalises the last states.
+        final_dropout: rate for the last states.
         kinds: the kind of each layer, where they differ in what they are told.
         **kwargs: those of a Keras layer.
     """
@@ -311,18 +343,21 @@ class TransformerStack(Block):
         layers: Sequence[TransformerLayer | PreNormLayer],
         *,
         final_norm: Normalization | None = None,
+        final_dropout: float = 0.0,
         kinds: Sequence[Hashable] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.layer = layers
         self.final_norm = final_norm
+        self.final_dropout = Dropout(final_dropout, dtype=self.dtype_policy)
         self.kinds = kinds or ()
 
     def call(
         self,
         hidden_states: tf.Tensor,
         head_mask: tf.Tensor | None = None,
+        cross_head_mask: tf.Tensor | None = None,
         past_key_values: Sequence[tuple[KeyValues, ...]] | None = None,
         use_cache: bool = False,
         output_attentions: bool = False,
@@ -334,25 +369,35 @@ class TransformerStack(Block):
 
         An input that is a dictionary has what each kind of layers is given.
         ``head_mask`` is [heads], the same for all layers, or [layers, heads]; 0 silences a head.
+        So is ``cross_head_mask``, for cross-attention.
         ``past_key_values`` has what ``use_cache`` made each layer return for earlier tokens.
+
+        Raises:
+            ValueError: ``past_key_values`` has too few layers, or too many.
         """
+        if past_key_values is not None and len(past_key_values) != len(self.layer):
+            raise ValueError(
+                f"past_key_values must have keys and values for {len(self.layer)} layers, but has "
+                f"them for {len(past_key_values)}"
+            )
         outputs: list[LayerOutput] = []
         states = [hidden_states]
         for i, layer in enumerate(self.layer):
-            mask = head_mask
-            if mask is not None:
-                mask = (mask if mask.shape.rank == 1 else mask[i])[None, :, None, None]
             told = {
                 name: value[self.kinds[i]] if isinstance(value, dict) else value
                 for name, value in inputs.items()
             }
             if past_key_values is not None:
                 told["past_key_value"] = past_key_values[i]
-            outputs.append(layer(states[-1], head_mask=mask, training=training, **told))
+            for name, mask in {"head_mask": head_mask, "cross_head_mask": cross_head_mask}.items():
+                if mask is not None:
+                    told[name] = (mask if mask.shape.rank == 1 else mask[i])[None, :, None, None]
+            outputs.append(layer(states[-1], training=training, **told))
             states.append(outputs[-1].hidden_states)
         if self.final_norm is not None:
             states[-1] = self.final_norm(states[-1])
-        crossed = output_attentions and inputs.get("encoder_hidden_states") is not None
+        states[-1] = self.final_dropout(states[-1], training=training)
+        crossed = output_attentions and any(out.cross_attentions is not None for out in outputs)
         return StackOutput(
             states[-1],
             tuple(states) if output_hidden_states else None,

@@ -248,10 +248,12 @@ class TFBertModel(TFEncoderModel, TFBertPreTrainedModel):
         if past_key_values is not None:
             if not self.causal:
                 raise ValueError("past_key_values needs config.is_decoder=True")
-            inputs |= {"past_key_values": past_key_values, "cache_position": cache_position}
+            inputs["past_key_values"] = past_key_values
         if use_cache is None:
             use_cache = getattr(self.config, "use_cache", False) and not training
         sizes = past_sizes(past_key_values, cache_position, tf.shape(vectors)[1])
+        if cache_position is not None:
+            inputs["cache_position"] = sizes["past_length"]
         stack = self.encoder(
             self.embeddings(vectors, position_ids, token_type_ids, training=training),
             bias=attention_bias(attention_mask, causal=self.causal, **sizes),
@@ -324,7 +326,7 @@ class TFBertLMHeadModel(TFForCausalLM, TFBertPreTrainedModel):
     input_names = WITH_PAST
 
     def prompt_states(self, *args: Any, **inputs: Any) -> tuple[tf.Tensor, Any]:
-        """Return the states of a prompt, and the cache; see `TFForCausalLM.prompt_states`.
+        """Return the states of a prompt, and the cache; see `TFGenerativeModel.prompt_states`.
 
         Raises:
             ValueError: tokens see those that follow, so that none can be written after another.

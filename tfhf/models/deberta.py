@@ -69,9 +69,7 @@ class TFDebertaModel(TFDebertaPreTrainedModel, TFDebertaV2Model):
         return super().make_encoder()
 
 
-class TFDebertaForMaskedLM(  # type: ignore[override]
-    TFDebertaV2ForMaskedLM, TFDebertaPreTrainedModel
-):
+class TFDebertaForMaskedLM(TFDebertaV2ForMaskedLM, TFDebertaPreTrainedModel):
     """DeBERTa with a masked language modeling head; ``config.legacy`` says which."""
 
 

@@ -249,11 +249,10 @@ class TFDebertaV2ForMaskedLM(TFForMaskedLM, TFDebertaV2PreTrainedModel):
     one that v3 was trained with, ``lm_predictions``, whose scores are always tied.
     """
 
-    @property
-    def weight_table(self) -> WeightTable:  # type: ignore[override]
-        """The names of the weights, with those of the head that there is."""
-        table = super().weight_table
-        return table if self.config.legacy else dataclasses.replace(table, heads=MASKED_LM, tied={})
+    def __init__(self, config: DebertaV2Config, **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        if not config.legacy:
+            self.weight_table = dataclasses.replace(self.weight_table, heads=MASKED_LM, tied={})
 
     def make_lm_head(self) -> LanguageModelingHead:
         """Return the layer between states and the scores of all tokens.

@@ -168,7 +168,8 @@ class TFDecoderModel(TFPreTrainedModel):
 
         Args:
             input_ids: int [batch, length]; or ``inputs_embeds`` [batch, length, size].
-            past_key_values: what an earlier call returned under this name, for the tokens before.
+            past_key_values: what an earlier call returned under this name, for the tokens before;
+                or plain tensors: see `tfhf.layers.cache.as_key_values`.
             attention_mask: [batch, key], 0 for padding, where the keys are all tokens, earlier
                 ones too; or [batch, query, key].
             position_ids: int [batch, length], default as :meth:`positions` says; left padding
@@ -196,9 +197,10 @@ class TFDecoderModel(TFPreTrainedModel):
             if not self.config.add_cross_attention:
                 raise ValueError("encoder_hidden_states needs config.add_cross_attention=True")
             told["encoder_hidden_states"] = others["encoder_hidden_states"]
-            told["encoder_bias"] = attention_bias(others.get("encoder_attention_mask"))
+        if "encoder_attention_mask" in others:
+            told["encoder_bias"] = attention_bias(others["encoder_attention_mask"])
         if cache_position is not None:
-            told["cache_position"] = cache_position
+            told["cache_position"] = sizes["past_length"]
         if use_cache is None:
             use_cache = getattr(self.config, "use_cache", False) and not training
         outputs = self.decoder(
@@ -231,10 +233,25 @@ class TFDecoderModel(TFPreTrainedModel):
 def past_sizes(
     past_key_values: Any, cache_position: tf.Tensor | None, length: tf.Tensor
 ) -> dict[str, Any]:
-    """Return how many tokens there are, were, and, with room for those to come, can be."""
+    """Return how many tokens there are, were, and, with room for those to come, can be.
+
+    Raises:
+        ValueError: ``cache_position`` is no scalar, or there is nothing that it is a place in.
+        tf.errors.InvalidArgumentError: the tokens have no room there.
+    """
     if past_key_values is None:
+        if cache_position is not None:
+            raise ValueError("cache_position needs past_key_values, which it is a place in")
         return {"length": length, "past_length": 0, "key_length": length}
     room = tf.shape(past_key_values[0][0].key)[2]
     if cache_position is None:
         return {"length": length, "past_length": room, "key_length": room + length}
-    return {"length": length, "past_length": cache_position, "key_length": room}
+    if cache_position.shape.rank != 0:
+        raise ValueError(
+            f"cache_position must be an int scalar, but its shape is {cache_position.shape}"
+        )
+    start = tf.cast(cache_position, tf.int32)
+    message = ["cache_position must leave room, but from", start, "on", length, "tokens do not fit"]
+    message += ["into past_key_values, which have room for", room]
+    start = require((start >= 0) & (start + length <= room), message, start)
+    return {"length": length, "past_length": start, "key_length": room}

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
-import numpy as np
 import tensorflow as tf
 from transformers import DistilBertConfig
 
@@ -18,6 +16,7 @@ from tfhf.layers import (
     InputEmbeddings,
     LanguageModelingHead,
     LayerNorm,
+    SinusoidalPositions,
     TransformerLayer,
     TransformerStack,
     attention_bias,
@@ -61,18 +60,6 @@ WEIGHTS = WeightTable(
     },
     tied={"vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight"},
 )
-
-
-class SinusoidalPositions(keras.initializers.Initializer):
-    """Sines in the even columns and cosines in the odd ones, of wavelengths 2π to 20000π."""
-
-    def __call__(self, shape: Any, dtype: Any = None) -> tf.Tensor:
-        """Return the table [positions, size]."""
-        positions, size = shape
-        wavelengths = np.power(10000.0, 2 * (np.arange(size) // 2) / size)
-        angles = np.arange(positions)[:, None] / wavelengths
-        table = np.where(np.arange(size) % 2 == 0, np.sin(angles), np.cos(angles))
-        return tf.cast(table, dtype or keras.config.floatx())
 
 
 class TFDistilBertPreTrainedModel(TFModelWithHead):
@@ -120,6 +107,7 @@ class TFDistilBertModel(TFEncoderModel, TFDistilBertPreTrainedModel):
     def __init__(self, config: DistilBertConfig, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
         dtype = self.dtype_policy
+        waves = SinusoidalPositions(interleaved=True) if config.sinusoidal_pos_embds else None
         self.embeddings = InputEmbeddings(
             config.vocab_size,
             config.dim,
@@ -127,13 +115,10 @@ class TFDistilBertModel(TFEncoderModel, TFDistilBertPreTrainedModel):
             dropout=config.dropout,
             stddev=config.initializer_range,
             max_positions=config.max_position_embeddings,
+            fixed_positions=waves,
             name="embeddings",
             dtype=dtype,
         )
-        if config.sinusoidal_pos_embds:
-            positions: Any = self.embeddings.position
-            positions.embeddings_initializer = SinusoidalPositions()
-            positions.trainable = False
         self.transformer = TransformerStack(
             [
                 TransformerLayer(

@@ -80,8 +80,7 @@ class TFEncoderModel(TFPreTrainedModel):
 
         They count from ``first_position`` on, and from the past; under left padding, too.
         """
-        start = self.first_position + past_length
-        return tf.range(start, start + length)[None]
+        return (self.first_position + past_length + tf.range(length))[None]
 
     def encode(
         self,

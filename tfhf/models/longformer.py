@@ -69,6 +69,58 @@ WEIGHTS = WeightTable(
 )
 
 
+def layer_windows(config: Any) -> list[int]:
+    """Return the attention window of each layer.
+
+    Raises:
+        ValueError: ``config.attention_window`` has another number of them.
+    """
+    windows, layers = config.attention_window, config.num_hidden_layers
+    if isinstance(windows, int):
+        return [windows] * layers
+    if len(windows) != layers:
+        raise ValueError(
+            f"config.attention_window must be one number or {layers}, one for each layer, "
+            f"but it is {windows}"
+        )
+    return list(windows)
+
+
+def encode_in_windows(
+    encoder: TransformerStack,
+    windows: list[int],
+    states: tf.Tensor,
+    attention_mask: tf.Tensor | None,
+    global_attention_mask: tf.Tensor | None,
+    **inputs: Any,
+) -> dict[str, Any]:
+    """Run layers on whole windows, and return the fields of an output for ``states`` alone.
+
+    Args:
+        encoder: layers with `SlidingWindowAttention`.
+        windows: those of the layers.
+        states: [batch, length, hidden_size].
+        attention_mask: [batch, length], 0 for padding.
+        global_attention_mask: [batch, length], 1 for tokens that see all; -1 is padding.
+        **inputs: more for the layers.
+    """
+    shape = tf.shape(states)[:2]
+    length = shape[1]
+    # What is added to fill the last window is not seen, so its vectors do not matter.
+    missing = -length % math.lcm(*windows)
+    mask = window_mask(attention_mask, global_attention_mask, shape, missing)
+    stack = encoder(tf.pad(states, [[0, 0], [0, missing], [0, 0]]), bias=mask, **inputs)
+    outputs = {"last_hidden_state": stack.last_hidden_state[:, :length]}
+    if stack.hidden_states is not None:
+        outputs["hidden_states"] = tuple(state[:, :length] for state in stack.hidden_states)
+    if stack.attentions is not None:
+        rows = [window_layout(weights, mask, length) for weights in stack.attentions]
+        outputs["attentions"], global_attentions = zip(*rows)
+        if mask.positions is not None:
+            outputs["global_attentions"] = global_attentions
+    return outputs
+
+
 class TFLongformerPreTrainedModel(TFRobertaPreTrainedModel):
     """What all Longformer classes share."""
 
@@ -127,19 +179,6 @@ class TFLongformerModel(TFLongformerPreTrainedModel, TFRobertaModel):
 
     output_type = TFLongformerBaseModelOutputWithPooling
 
-    @property
-    def windows(self) -> list[int]:
-        """The attention window of each layer."""
-        windows, layers = self.config.attention_window, self.config.num_hidden_layers
-        if isinstance(windows, int):
-            return [windows] * layers
-        if len(windows) != layers:
-            raise ValueError(
-                f"config.attention_window must be one number or {layers}, one for each layer, "
-                f"but it is {windows}"
-            )
-        return list(windows)
-
     def make_encoder(self) -> TransformerStack:
         """Return the layers, each with its own window."""
         layers = [
@@ -147,7 +186,7 @@ class TFLongformerModel(TFLongformerPreTrainedModel, TFRobertaModel):
                 f"layer_{i}",
                 attention_type=functools.partial(SlidingWindowAttention, window=window),
             )
-            for i, window in enumerate(self.windows)
+            for i, window in enumerate(layer_windows(self.config))
         ]
         return TransformerStack(layers, name="encoder", dtype=self.dtype_policy)
 
@@ -163,24 +202,15 @@ class TFLongformerModel(TFLongformerPreTrainedModel, TFRobertaModel):
         **inputs: Any,
     ) -> dict[str, Any]:
         """Run the layers on whole windows; ``inputs`` are ``head_mask`` and the flags."""
-        shape = tf.shape(vectors)[:2]
-        length = shape[1]
-        vectors = self.embeddings(vectors, position_ids, token_type_ids, training=training)
-        # What is added to fill the last window is not seen, so its vectors do not matter.
-        missing = -length % math.lcm(*self.windows)
-        mask = window_mask(attention_mask, global_attention_mask, shape, missing)
-        stack = self.encoder(
-            tf.pad(vectors, [[0, 0], [0, missing], [0, 0]]), bias=mask, training=training, **inputs
+        return encode_in_windows(
+            self.encoder,
+            layer_windows(self.config),
+            self.embeddings(vectors, position_ids, token_type_ids, training=training),
+            attention_mask,
+            global_attention_mask,
+            training=training,
+            **inputs,
         )
-        outputs = {"last_hidden_state": stack.last_hidden_state[:, :length]}
-        if stack.hidden_states is not None:
-            outputs["hidden_states"] = tuple(state[:, :length] for state in stack.hidden_states)
-        if stack.attentions is not None:
-            rows = [window_layout(weights, mask, length) for weights in stack.attentions]
-            outputs["attentions"], global_attentions = zip(*rows)
-            if mask.positions is not None:
-                outputs["global_attentions"] = global_attentions
-        return outputs
 
 
 class TFLongformerForMaskedLM(TFForMaskedLM, TFLongformerPreTrainedModel):

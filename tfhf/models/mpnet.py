@@ -13,8 +13,7 @@ import tensorflow as tf
 from transformers import MPNetConfig
 
 from tfhf.checkpoints.weight_table import Dense, Embedding, Norm, WeightTable
-from tfhf.layers import Embedding as EmbeddingLayer
-from tfhf.layers import TransformerLayer, TransformerStack, relative_position_buckets
+from tfhf.layers import RelativePositionBias, TransformerLayer, TransformerStack
 from tfhf.layers.transformer import StackOutput
 from tfhf.models.heads import (
     TFForMaskedLM,
@@ -56,10 +55,11 @@ class TFMPNetEncoder(TransformerStack):
 
     def __init__(self, layers: list[TransformerLayer], config: MPNetConfig, **kwargs: Any) -> None:
         super().__init__(layers, **kwargs)
-        self.relative_bias = EmbeddingLayer(
+        self.relative_bias = RelativePositionBias(
             config.relative_attention_num_buckets,
             config.num_attention_heads,
-            ids_name="the bucket of a relative position",
+            num_buckets=NUM_BUCKETS,
+            max_distance=MAX_DISTANCE,
             stddev=config.initializer_range,
             name="relative_bias",
             dtype=self.dtype_policy,
@@ -69,11 +69,7 @@ class TFMPNetEncoder(TransformerStack):
         self, hidden_states: tf.Tensor, bias: tf.Tensor | None = None, **inputs: Any
     ) -> StackOutput:
         """Run all layers on [batch, length, hidden_size]; ``inputs`` as for `TransformerStack`."""
-        buckets = relative_position_buckets(
-            tf.shape(hidden_states)[1], num_buckets=NUM_BUCKETS, max_distance=MAX_DISTANCE
-        )
-        relative = tf.transpose(self.relative_bias(buckets), [2, 0, 1])[None]
-        relative = tf.cast(relative, tf.float32)
+        relative = self.relative_bias.between(tf.shape(hidden_states)[1])
         bias = relative if bias is None else relative + bias
         return super().call(hidden_states, bias=bias, **inputs)
 

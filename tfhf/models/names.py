@@ -20,6 +20,14 @@ DECODER_HEADS = (
     "PreTrainedModel",
 )
 
+SEQ2SEQ_HEADS = (
+    "Model",
+    "ForConditionalGeneration",
+    "ForQuestionAnswering",
+    "ForSequenceClassification",
+    "PreTrainedModel",
+)
+
 
 def _classes(family: str, *heads: str) -> tuple[str, ...]:
     return tuple(f"TF{family}{head}" for head in heads)
@@ -28,6 +36,7 @@ def _classes(family: str, *heads: str) -> tuple[str, ...]:
 #: {file under tfhf/models: its public classes}
 MODELS: dict[str, tuple[str, ...]] = {
     "albert": _classes("Albert", *ENCODER_HEADS, "ForPreTraining"),
+    "bart": _classes("Bart", *SEQ2SEQ_HEADS),
     "bert": _classes(
         "Bert", *ENCODER_HEADS, "ForNextSentencePrediction", "ForPreTraining", "LMHeadModel"
     ),
@@ -66,11 +75,17 @@ MODELS: dict[str, tuple[str, ...]] = {
         "ForSequenceClassification",
         "PreTrainedModel",
     ),
+    "led": _classes(
+        "LED", "ForConditionalGeneration", "ForQuestionAnswering", "Model", "PreTrainedModel"
+    ),
     "llama": _classes("Llama", *DECODER_HEADS, "ForQuestionAnswering"),
     "longformer": _classes("Longformer", *ENCODER_HEADS),
+    "marian": _classes("Marian", "MTModel", "Model", "PreTrainedModel"),
+    "mbart": _classes("MBart", *SEQ2SEQ_HEADS),
     "mistral": _classes("Mistral", *DECODER_HEADS, "ForQuestionAnswering"),
     "modernbert": _classes("ModernBert", *ENCODER_HEADS),
     "mpnet": _classes("MPNet", *ENCODER_HEADS),
+    "mt5": _classes("MT5", *SEQ2SEQ_HEADS, "EncoderModel", "ForTokenClassification"),
     "openai": _classes(
         "OpenAIGPT",
         "DoubleHeadsModel",
@@ -87,11 +102,13 @@ MODELS: dict[str, tuple[str, ...]] = {
         "ForSequenceClassification",
         "PreTrainedModel",
     ),
+    "pegasus": _classes("Pegasus", "ForConditionalGeneration", "Model", "PreTrainedModel"),
     "phi3": _classes("Phi3", *DECODER_HEADS),
     "qwen2": _classes("Qwen2", *DECODER_HEADS, "ForQuestionAnswering"),
     "qwen3": _classes("Qwen3", *DECODER_HEADS, "ForQuestionAnswering"),
     "roberta": _classes("Roberta", *ENCODER_HEADS, "ForCausalLM"),
     "smollm3": _classes("SmolLM3", *DECODER_HEADS, "ForQuestionAnswering"),
+    "t5": _classes("T5", *SEQ2SEQ_HEADS, "EncoderModel", "ForTokenClassification"),
     "transfo_xl": _classes(
         "TransfoXL", "ForSequenceClassification", "LMHeadModel", "Model", "PreTrainedModel"
     ),

@@ -13,12 +13,11 @@ from typing import Any
 import tensorflow as tf
 
 from tfhf.checkpoints.weight_table import Dense, Embedding, Norm, Parameters, WeightTable
-from tfhf.layers import Block, ClassificationHead, Dropout, LayerNorm
-from tfhf.layers import Dense as DenseLayer
+from tfhf.layers import ClassificationHead, Dropout
 from tfhf.layers.adaptive import AdaptiveEmbedding, AdaptiveLogSoftmax
 from tfhf.layers.cache import compiling_with_xla
 from tfhf.layers.checks import require
-from tfhf.layers.distances import Distances, QueryBiases, RelativeAttention
+from tfhf.layers.distances import Distances, QueryBiases, RelativeLayer
 from tfhf.losses import IGNORED
 from tfhf.models.heads import Tensors, TFForSequenceClassification, TFModelWithHead
 from tfhf.models.transfo_xl_config import TransfoXLConfig
@@ -59,72 +58,6 @@ WEIGHTS = WeightTable(
     # What PyTorch shares with the embeddings, and writes twice into pytorch_model.bin.
     ignored=(r"^crit\.out_layers\.\d+\.weight$", r"^crit\.out_projs\.\d+$"),
 )
-
-
-class TransfoXLLayer(Block):
-    """Attention and feed-forward network, normalised after each or, with ``pre_lnorm``, before.
-
-    ``biases`` are given if all layers share them.
-    """
-
-    def __init__(
-        self,
-        config: TransfoXLConfig,
-        *,
-        biases: QueryBiases | None,
-        stddev: float,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        size, epsilon = config.d_model, config.layer_norm_epsilon
-        options = {"stddev": stddev, "dtype": self.dtype_policy}
-        self.pre_norm = config.pre_lnorm
-        self.attention = RelativeAttention(
-            size, config.n_head, config.d_head, dropout=config.dropatt, name="attention", **options
-        )
-        if biases is None:
-            biases = QueryBiases(config.n_head, config.d_head, name="biases", **options)
-        self.biases = biases
-        self.attention_norm = LayerNorm(
-            size, epsilon, name="attention_norm", dtype=self.dtype_policy
-        )
-        self.intermediate = DenseLayer(
-            size, config.d_inner, activation=tf.nn.relu, name="intermediate", **options
-        )
-        self.out = DenseLayer(config.d_inner, size, name="out", **options)
-        self.output_norm = LayerNorm(size, epsilon, name="output_norm", dtype=self.dtype_policy)
-        self.dropout = Dropout(config.dropout, dtype=self.dtype_policy)
-
-    def call(
-        self,
-        hidden_states: tf.Tensor,
-        memory: tf.Tensor,
-        distances: tf.Tensor,
-        bias: tf.Tensor,
-        head_mask: tf.Tensor | None = None,
-        training: bool = False,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the new hidden states [batch, query, size] and the attention weights.
-
-        ``memory`` is [batch, memory, size]; the others are those of `RelativeAttention`.
-        """
-        states = tf.concat([memory, hidden_states], axis=1)
-        mixed, weights = self.attention(
-            self.attention_norm(states) if self.pre_norm else states,
-            memory_length=tf.shape(memory)[1],
-            distances=distances,
-            bias=bias,
-            biases=self.biases,
-            head_mask=head_mask,
-            training=training,
-        )
-        x = hidden_states + self.dropout(mixed, training=training)
-        if not self.pre_norm:
-            x = self.attention_norm(x)
-        expanded = self.intermediate(self.output_norm(x) if self.pre_norm else x)
-        expanded = self.out(self.dropout(expanded, training=training))
-        x += self.dropout(expanded, training=training)
-        return x if self.pre_norm else self.output_norm(x), weights
 
 
 class TFTransfoXLPreTrainedModel(TFModelWithHead):
@@ -195,7 +128,19 @@ class TFTransfoXLModel(TFTransfoXLPreTrainedModel):
         if not config.untie_r:
             self.biases = QueryBiases(config.n_head, config.d_head, name="biases", **options)
         self.layer = [
-            TransfoXLLayer(config, biases=self.biases, name=f"layer_{i}", **options)
+            RelativeLayer(
+                config.d_model,
+                config.n_head,
+                config.d_head,
+                config.d_inner,
+                epsilon=config.layer_norm_epsilon,
+                dropout=config.dropout,
+                attention_dropout=config.dropatt,
+                pre_norm=config.pre_lnorm,
+                biases=self.biases,
+                name=f"layer_{i}",
+                **options,
+            )
             for i in range(config.n_layer)
         ]
         self.dropout = Dropout(config.dropout, dtype=self.dtype_policy)
@@ -358,7 +303,7 @@ class TFTransfoXLLMHeadModel(TFTransfoXLPreTrainedModel):
         room: tf.Tensor | int,
         **inputs: tf.Tensor,
     ) -> tuple[tf.Tensor, Any]:
-        """Read what generation goes on from; see `TFForCausalLM.read_prompt`.
+        """Read what generation goes on from; see `TFGenerativeModel.read_prompt`.
 
         Memory is all that there is of earlier tokens, so the cache needs no ``room``.
 
@@ -370,9 +315,9 @@ class TFTransfoXLLMHeadModel(TFTransfoXLPreTrainedModel):
             raise ValueError("generate of Transformer-XL needs jit_compile=False")
         seen = tf.reduce_all(attention_mask != 0)
         message = ["attention_mask has padding, which Transformer-XL cannot leave out"]
-        scores, cache = self.read_tokens(
-            require(seen, message, input_ids)[:, :length], (), attention_mask, length, **inputs
-        )
+        name = "inputs_embeds" if "inputs_embeds" in inputs else "input_ids"
+        inputs[name] = require(seen, message, inputs.get(name, input_ids))[:, :length]
+        scores, cache = self._read((), inputs)
         return scores[:, -1], cache
 
     def read_tokens(
@@ -383,11 +328,14 @@ class TFTransfoXLLMHeadModel(TFTransfoXLPreTrainedModel):
         position: tf.Tensor,
         **inputs: tf.Tensor,
     ) -> tuple[tf.Tensor, Any]:
-        """Read the tokens that follow; see `TFForCausalLM.read_tokens`."""
+        """Read the tokens that follow; see `TFGenerativeModel.read_tokens`."""
+        return self._read(cache, inputs | {"input_ids": input_ids})
+
+    def _read(self, cache: Any, inputs: Tensors) -> tuple[tf.Tensor, Any]:
         if cache:
-            inputs["mems"] = tf.stack([tf.transpose(memory, [1, 0, 2]) for memory in cache])
-        outputs = self(input_ids=input_ids, return_dict=True, **inputs)
-        cache = tuple(tf.transpose(memory, [1, 0, 2]) for memory in outputs.mems or ())
+            inputs["mems"] = tf.stack([tf.transpose(memory, [1, 0, 2]) for (memory,) in cache])
+        outputs = self(**inputs, return_dict=True)
+        cache = tuple((tf.transpose(memory, [1, 0, 2]),) for memory in outputs.mems or ())
         return outputs.prediction_scores, cache
 
 

@@ -5,6 +5,7 @@ graph tokenizer, and functions that reach the model by closure. Keras's own book
 SavedModel makes it unloadable outside Python (keras #19274) or stores the weights twice.
 """
 
+import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,9 @@ from tfhf.tokenization.graph import GraphTokenizer
 logger = logging.getLogger(__name__)
 
 Tensors = dict[str, tf.Tensor]
+
+#: Where the names of a classifier's labels are, in the order of its scores.
+LABELS_FILE = Path("assets.extra", "labels.json")
 
 
 def export_model(
@@ -47,7 +51,8 @@ def export_model(
 
     The result runs without Python and without XLA, also if the model is compiled with
     ``jit_compile=True``. It lies beside the older versions, complete or not at all, with a warm-up
-    request for each signature; ``assets.extra/operations.txt`` lists the operations in it.
+    request for each signature; ``assets.extra/operations.txt`` lists the operations in it, and
+    ``assets.extra/labels.json`` the labels of a classifier, in the order of ``scores``.
 
     Args:
         model: A tfhf model.
@@ -102,6 +107,8 @@ def export_model(
         write_warmup_requests(folder, directory.resolve().name, warmup)
         operations = "".join(f"{operation}\n" for operation in operations_of(folder))
         (folder / "assets.extra" / "operations.txt").write_text(operations)
+        if "text" in warmup["serving_default"]:
+            (folder / LABELS_FILE).write_text(json.dumps(_labels(model)), encoding="utf-8")
     assert version.path is not None
     return str(directory / version.path.name)
 
@@ -157,7 +164,7 @@ def _graph_tokenizer(
 def _classify_text(model: TFPreTrainedModel, tokenizer: Callable[[tf.Tensor], Tensors]) -> Any:
     """Trace tokenizer, model and scores: ``text`` -> ``label`` and ``scores``."""
     config = model.config
-    labels = [config.id2label[i] for i in range(config.num_labels)]
+    labels = _labels(model)
     to_scores = _score_function(config)
 
     @tf.function(autograph=False)
@@ -172,6 +179,10 @@ def _classify_text(model: TFPreTrainedModel, tokenizer: Callable[[tf.Tensor], Te
         }
 
     return classify_text.get_concrete_function(tf.TensorSpec([None], tf.string, "text"))
+
+
+def _labels(model: TFPreTrainedModel) -> list[str]:
+    return [model.config.id2label[i] for i in range(model.config.num_labels)]
 
 
 def _widen(tokens: tf.Tensor) -> tf.Tensor:

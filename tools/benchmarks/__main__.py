@@ -25,14 +25,12 @@ def main() -> None:
         write_report(Path(document), json.loads(Path(file).read_text()))
         return
     results = measure(options)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
     if not any(r["median"] for row in results["rows"] for r in row["contestants"].values()):
         sys.exit("Nothing was measured.")
 
 
 def measure(options: argparse.Namespace) -> dict:
-    """Run what was asked for, printing each table as soon as it is there."""
+    """Run what was asked for; print and keep each row as soon as it is there."""
     start = time.monotonic()
     areas = options.only or [*AREAS, *LATER]
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -55,6 +53,8 @@ def measure(options: argparse.Namespace) -> dict:
             rows = AREAS[area](setting)
             for result in run_rows(rows, prepared, threads=options.threads, rounds=options.rounds):
                 results["rows"].append(result)
+                if options.json:
+                    keep(results, options.json)
                 print(f"\n{table(result, Limits(results['rows']))}", flush=True)
             if area == "limits":
                 print(f"\n{Limits(results['rows'])}")
@@ -62,6 +62,13 @@ def measure(options: argparse.Namespace) -> dict:
             print(f"\n{area} took {took / 60:.1f} minutes.", flush=True)
     print(f"\nTook {(time.monotonic() - start) / 60:.1f} minutes.")
     return results
+
+
+def keep(results: dict, file: Path) -> None:
+    """Write the results so far; a run that is interrupted leaves whole ones."""
+    unfinished = file.with_name(f"{file.name}.unfinished")
+    unfinished.write_text(json.dumps(results, indent=1))
+    unfinished.replace(file)
 
 
 def machine() -> dict:
@@ -97,7 +104,7 @@ def parse_options() -> argparse.Namespace:
         help=f"measure this area only; can be repeated: {', '.join([*AREAS, *LATER])}",
     )
     add("--peers", action="store_true", help="install the peers and let them take part")
-    add("--json", type=Path, metavar="FILE", help="write the results there too")
+    add("--json", type=Path, metavar="FILE", help="write the results there too, row by row")
     add("--small", action="store_true", help="tiny models: shows that it works, measures nothing")
     add("--rounds", type=int, default=2, help="turns of each contestant, at least (default: 2)")
     add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores")

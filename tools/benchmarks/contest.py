@@ -51,7 +51,7 @@ class Row:
     rounds: int | None = None  # default: that of the command line
     # Given, what the first run of ``turn`` adds to the memory in use is measured, after one run
     # with these options, so that starting and tracing have no part in it. A process can do that
-    # once, because TensorFlow keeps freed memory for itself.
+    # once, because TensorFlow keeps freed memory for itself: only the first row of a group has it.
     rehearsal: dict | None = None
     tolerance: float | None = None  # of outputs, relative to the largest; None: there are none
 
@@ -240,7 +240,7 @@ def _difference(reference: dict, outputs: dict) -> float:
                 raise ContestantError(f"{(difference > 0).mean():.2%} of its {name} are others")
         else:
             differences.append(float(difference.max() / np.abs(expected).max()))
-    return max(differences)
+    return max(differences, default=0.0)
 
 
 def _run_row(row: Row, workers: list[Worker], rounds: int) -> dict:
@@ -295,7 +295,7 @@ def _run_row(row: Row, workers: list[Worker], rounds: int) -> dict:
                 "ratio": _ratio(ours, samples[worker.contestant.name]),
                 "facts": facts.get(worker.contestant.name, {}),
                 "peak_mb": peak.get(worker.contestant.name),
-                "extra_mb": worker.extra_mb,
+                "extra_mb": None if row.rehearsal is None else worker.extra_mb,
             }
             for worker in workers
         },

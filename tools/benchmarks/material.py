@@ -48,6 +48,35 @@ MODELS = {
         "attention_window": 512,
     },
     "GPT-2": {"model_type": "gpt2"},
+    "Qwen3-0.6B": {
+        "model_type": "qwen3",
+        "dtype": "bfloat16",
+        "vocab_size": 151_936,
+        "hidden_size": 1024,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "intermediate_size": 3072,
+        "tie_word_embeddings": True,
+    },
+    "T5-small": {"model_type": "t5", "decoder_start_token_id": 0},
+    "Marian-base": {
+        "model_type": "marian",
+        "vocab_size": 58_101,
+        "d_model": 512,
+        "encoder_layers": 6,
+        "encoder_attention_heads": 8,
+        "encoder_ffn_dim": 2048,
+        "decoder_layers": 6,
+        "decoder_attention_heads": 8,
+        "decoder_ffn_dim": 2048,
+        "activation_function": "swish",
+        "scale_embedding": True,
+        "pad_token_id": 58_100,
+        "decoder_start_token_id": 58_100,
+        "max_position_embeddings": 512,
+    },
 }
 SMALL_BERT = {
     "model_type": "bert",
@@ -86,6 +115,42 @@ SMALL_MODELS = {
         "bos_token_id": 1,
         "eos_token_id": 1,
     },
+    "Qwen3-0.6B": {
+        "model_type": "qwen3",
+        "dtype": "bfloat16",
+        "vocab_size": 100,
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "intermediate_size": 64,
+        "tie_word_embeddings": True,
+    },
+    "T5-small": {
+        "model_type": "t5",
+        "vocab_size": 100,
+        "d_model": 32,
+        "d_kv": 16,
+        "d_ff": 64,
+        "num_layers": 1,
+        "num_heads": 2,
+        "decoder_start_token_id": 0,
+    },
+    "Marian-base": {
+        "model_type": "marian",
+        "vocab_size": 101,
+        "d_model": 32,
+        "encoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 64,
+        "decoder_layers": 1,
+        "decoder_attention_heads": 2,
+        "decoder_ffn_dim": 64,
+        "pad_token_id": 100,
+        "decoder_start_token_id": 100,
+        "max_position_embeddings": 64,
+    },
 }
 
 
@@ -98,6 +163,7 @@ class Model:
     hidden_size: int
     intermediate_size: int
     layers: int
+    dtype: str = "float32"
 
     def matrix_flop(self, batch: int, length: int, *, training: bool) -> float:
         """Floating point operations of the matrix products of one step, all positions counted.
@@ -113,8 +179,9 @@ class Model:
 
     @property
     def parameters(self) -> int:
-        """Number of float32 in the file, its header of a few kB counted along."""
-        return Path(self.folder, "model.safetensors").stat().st_size // 4
+        """Number of values in the file, its header of a few kB counted along."""
+        size = 2 if self.dtype == "bfloat16" else 4
+        return Path(self.folder, "model.safetensors").stat().st_size // size
 
 
 def model(name: str, *, small: bool) -> Model:
@@ -129,14 +196,18 @@ def model(name: str, *, small: bool) -> Model:
             sys.exit(f"{name} could not be written: {ran.stderr}")
     config = json.loads((folder / "config.json").read_text())
     get = lambda *names: next(config[name] for name in names if name in config)  # noqa: E731
-    hidden_size = get("dim", "n_embd", "hidden_size")
+    hidden_size = get("dim", "n_embd", "d_model", "hidden_size")
     return Model(
         folder=str(folder),
         vocab_size=config["vocab_size"],
         hidden_size=hidden_size,
         # DistilBERT's hidden_dim is what others call intermediate_size.
-        intermediate_size=get("hidden_dim", "n_inner", "intermediate_size") or 4 * hidden_size,
-        layers=get("n_layers", "n_layer", "num_hidden_layers"),
+        intermediate_size=get(
+            "hidden_dim", "n_inner", "d_ff", "encoder_ffn_dim", "intermediate_size"
+        )
+        or 4 * hidden_size,
+        layers=get("n_layers", "n_layer", "num_layers", "encoder_layers", "num_hidden_layers"),
+        dtype=config.get("dtype", "float32"),
     )
 
 
@@ -147,10 +218,14 @@ def _write_checkpoint(folder: Path, settings: dict) -> None:
     import tfhf
 
     config = AutoConfig.for_model(**settings)
-    if config.model_type == "gpt2":
-        model = tfhf.TFAutoModelForCausalLM.from_config(config)
-    else:
-        model = tfhf.TFAutoModelForSequenceClassification.from_config(config)
+    kinds = {
+        "gpt2": tfhf.TFAutoModelForCausalLM,
+        "qwen3": tfhf.TFAutoModelForCausalLM,
+        "t5": tfhf.TFAutoModelForSeq2SeqLM,
+        "marian": tfhf.TFAutoModelForSeq2SeqLM,
+    }
+    kind = kinds.get(config.model_type, tfhf.TFAutoModelForSequenceClassification)
+    model = kind.from_config(config, dtype=settings.get("dtype", "float32"))
     for i, variable in enumerate(model.weights):
         if len(variable.shape) == 1:  # biases and norms: one in the wrong place must show
             variable.assign_add(random.stateless_normal(variable.shape, [i, 0], stddev=0.02))

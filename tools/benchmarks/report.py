@@ -8,6 +8,7 @@ HEADER = (
     "contestant",
     "time",
     "rate",
+    "of the limit",
     "time / first's: median (min to max)",
     "peak MB",
     "extra MB",
@@ -109,7 +110,8 @@ def table(row: dict, limits: Limits) -> str:
             (
                 name,
                 duration(result["median"]),
-                rates(row, result, limits),
+                rates(row, result),
+                share(row, result, limits),
                 f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
                 if ratio
                 else "",
@@ -150,21 +152,25 @@ def memory(row: dict, result: dict) -> tuple[str, str]:
     return f"{result['peak_mb'] or 0:,.0f}", extra
 
 
-def rates(row: dict, result: dict, limits: Limits) -> str:
-    """Return what was done per second, and which share of the machine's limit that is."""
+def rates(row: dict, result: dict) -> str:
+    """Return what was done per second."""
     cells = []
     for unit, amount in row["amounts"].items():
         rate = amount / result["median"]
-        cell = f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.2f} {unit}/s"
-        limit = limits.of(unit, row["name"])
-        if limit and row["area"] != "limits":
-            cell += f" ({rate / limit:.0%} of the limit)"
-        cells.append(cell)
+        cells.append(f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.2f} {unit}/s")
     if "padding" in result["facts"]:
         cells.append(f"{result['facts']['padding']:.0%} padding")
     if "cached" in result["facts"]:
         cells.append(f"{result['facts']['cached']:.0%} of the file in the page cache")
     return ", ".join(cells)
+
+
+def share(row: dict, result: dict, limits: Limits) -> str:
+    """Return which share of the machine's limit the rate is, where there is one and it is known."""
+    if row["area"] == "limits":
+        return ""
+    found = ((amount, limits.of(unit, row["name"])) for unit, amount in row["amounts"].items())
+    return ", ".join(f"{amount / result['median'] / limit:.0%}" for amount, limit in found if limit)
 
 
 def duration(seconds: float) -> str:

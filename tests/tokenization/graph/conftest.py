@@ -45,6 +45,12 @@ TOKENS = [
     "<é>",
     "tt",
 ]
+# What splits, merges and normalizers of others than BERT treat in a way of their own.
+AT_THE_SEAMS = [
+    *["▁", "▁▁", "<0x41>", "``", "''", "I'm", "don't", "'S", "'LL", "'ſ", "'re're", "\r\n\r\n"],
+    *[" \n\n", "\n x", "<s>", "</s>", "<mask>", "<extra_id_0>", "<|end|>", "<|endoftext|>"],
+    *["e\u0301", "n\u0303o", "ﬁ\u0301", "Å", "①\u0308", "가\u11a8", "\u1100\u1161", "ｶﾞ"],
+]
 ODD = ["", " ", "\n", "\u3000", "\x00", "\u200b", "\ufffd", "\xad", "a ", " a", "  a  b  ", "\r\n"]
 
 
@@ -69,6 +75,7 @@ def _one_text(rng):
         lambda: "".join(some(words + list(SPACES))),
         lambda: "".join(some(list(SPACES + NOT_SPACES) + words[:5])),
         lambda: rng.choice(["", " "]).join(some(TOKENS + words[:3] + list(SPACES), high=15)),
+        lambda: rng.choice(["", " "]).join(some(AT_THE_SEAMS + words[:5], high=15)),
         lambda: "".join(some([*TOKENS, "a", "é", "_", "5", "\u0301", "!", " "], high=15)),
         lambda: "".join(chr(rng.randrange(0x80)) for _ in range(rng.randrange(60))),
         lambda: "".join(some(CHARACTERS[:0x600])),
@@ -116,7 +123,13 @@ def odd_texts():
 
 
 @pytest.fixture(scope="session")
-def train():
+def training_texts():
+    """Text to train small vocabularies on."""
+    return PARAGRAPHS[:1000] + SPOKEN * 20
+
+
+@pytest.fixture(scope="session")
+def train(training_texts):
     """Train a WordPiece tokenizer with given flags of BertNormalizer.
 
     Beside what it learns, its vocabulary has every mark and all that is common in Europe, so that
@@ -130,7 +143,7 @@ def train():
         trainer = trainers.WordPieceTrainer(
             vocab_size=6000, special_tokens=SPECIAL_TOKENS, show_progress=False
         )
-        tokenizer.train_from_iterator(PARAGRAPHS[:1000] + SPOKEN * 20, trainer)
+        tokenizer.train_from_iterator(training_texts, trainer)
         vocabulary = tokenizer.get_vocab()
         for character in (
             CHARACTERS[0x12:0x600] + MARKS + list(PUNCTUATION) + CHARACTERS[0x1100:0x1200]

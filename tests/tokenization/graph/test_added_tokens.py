@@ -90,7 +90,7 @@ def test_white_space_and_word_characters(characters):
         ]
     )
 
-    def lengths(text):
+    def lengths(text, begins):
         length = tf.strings.length(text, "UTF8_CHAR")
         return tf.RaggedTensor.from_row_lengths(
             1000 + length[length > 0], tf.cast(length > 0, tf.int64)
@@ -99,7 +99,8 @@ def test_white_space_and_word_characters(characters):
     rng = random.Random(3)
     texts = [f"x{c}{c}<l>{c}<r>{c}{c}x" for c in characters[:0x3100]]
     texts += [f"x {c}<w>, <w>{c}" for c in characters[:0x3100] + rng.sample(characters, 4000)]
-    found = AddedTokens(library.get_added_tokens_decoder())(tf.constant(texts), lengths).to_list()
+    added = AddedTokens(library.get_added_tokens_decoder())
+    found = added(tf.constant(texts), tf.fill(len(texts), True), lengths).to_list()
     for text, ids, encoding in zip(texts, found, library.encode_batch(texts), strict=True):
         expected = zip(encoding.ids, encoding.offsets)
         expected = [token or 1000 + end - start for token, (start, end) in expected]

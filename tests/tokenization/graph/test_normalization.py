@@ -1,14 +1,15 @@
 """Character rules against the normalizer and the pre-tokenizer that they were read from."""
 
+import json
 import random
 
 import pytest
 import tensorflow as tf
-from tokenizers import normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from tfhf.tokenization.graph import UnsupportedTokenizerError
 from tfhf.tokenization.graph.characters import CharacterMap, CharacterRules, unicode_pages
-from tfhf.tokenization.graph.normalization import normalizer_rules
+from tfhf.tokenization.graph.normalization import Normalization, normalizer_rules
 from tfhf.tokenization.graph.pre_tokenization import pre_tokenizer_replacements
 
 FLAGS = {
@@ -93,3 +94,48 @@ def test_no_normalizer():
 def test_others_are_refused_by_name(read, spec, name):
     with pytest.raises(UnsupportedTokenizerError, match=f"is {name}, expected Bert.*`tokens`"):
         read(spec)
+
+
+SEQUENCES = {
+    "spaces": [
+        normalizers.Strip(),
+        normalizers.Replace(Regex(" {2,}"), " "),
+        normalizers.Prepend("▁"),
+        normalizers.Replace(" ", "▁"),
+    ],
+    "Pegasus": [normalizers.Replace(Regex(r"\n"), " "), normalizers.Replace("``", '\\"')],
+    "a sequence": [
+        normalizers.Lowercase(),
+        normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " "),
+        normalizers.Strip(left=False, right=True),
+    ],
+    "ALBERT": [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()],
+}
+
+
+@pytest.mark.parametrize("steps", SEQUENCES.values(), ids=SEQUENCES)
+def test_sequences(steps, marks, odd_texts):
+    rng = random.Random(2)
+    texts = ["", " ", "\n", "  a  b  ", *unicode_pages(), *odd_texts(2000, seed=120)]
+    texts += ["".join(rng.choices([*marks, *"aeE\u0c46가ᄀ"], k=9)) for _ in range(3000)]
+    tokenizer = Tokenizer(models.WordLevel({}, ""))
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    spec = json.loads(tokenizer.to_str())["normalizer"]
+    found = Normalization(spec)(tf.constant(texts)).numpy()
+    for text, normalized in zip(texts, found, strict=True):
+        assert normalized.decode() == tokenizer.normalizer.normalize_str(text), ascii(text)
+
+
+@pytest.mark.parametrize(
+    ("spec", "found"),
+    [
+        ({"type": "NFC"}, "NFC"),
+        ({"type": "NFKC"}, "NFKC"),
+        ({"type": "NFKD"}, "NFKD"),
+        ({"type": "Nmt"}, "Nmt"),
+        ({"type": "Replace", "pattern": {"Regex": r"\d"}, "content": ""}, r"Replace of '\\\\d'"),
+    ],
+)
+def test_steps_that_are_refused(spec, found):
+    with pytest.raises(UnsupportedTokenizerError, match=f"its normalizer is {found}, expected"):
+        Normalization({"type": "Sequence", "normalizers": [{"type": "Lowercase"}, spec]})

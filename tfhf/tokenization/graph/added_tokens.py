@@ -38,9 +38,9 @@ class AddedTokens(tf.Module):
 
     Example:
         >>> added = AddedTokens({9: AddedToken("[MASK]", lstrip=True)})
-        >>> def lengths(text):
+        >>> def lengths(text, begins):
         ...     return tf.RaggedTensor.from_tensor(tf.strings.length(text)[:, None])
-        >>> added(tf.constant(["one [MASK] two"]), lengths).to_list()
+        >>> added(tf.constant(["one [MASK] two"]), tf.constant([True]), lengths).to_list()
         [[3, 9, 0, 4]]
     """
 
@@ -59,7 +59,7 @@ class AddedTokens(tf.Module):
         if self._is_empty:
             return
         longest_first = sorted(contents, key=len, reverse=True)
-        self._pattern = f"({'|'.join(map(_escape, longest_first))})"
+        self._pattern = f"({'|'.join(map(escape, longest_first))})"
         self._index = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(contents, tf.range(len(contents))),
             default_value=len(contents),
@@ -80,16 +80,25 @@ class AddedTokens(tf.Module):
             self._word_bounds = tf.constant(_word_bounds() if any(single_word) else [], tf.int32)
 
     def __call__(
-        self, text: tf.Tensor, tokenize: Callable[[tf.Tensor], tf.RaggedTensor]
+        self,
+        text: tf.Tensor,
+        begins: tf.Tensor,
+        tokenize: Callable[[tf.Tensor, tf.Tensor], tf.RaggedTensor],
+        *,
+        with_spans: bool = False,
     ) -> tf.RaggedTensor:
         """Tokenize `text`, a vector of n valid UTF-8 strings, into int32 ids [n, (tokens)].
 
         Args:
             text: the texts.
-            tokenize: gives the ids of a vector of texts that hold no added token.
+            begins: bool [n], whether each is the beginning of an input, and not a later part.
+            tokenize: gives the ids of a vector of texts that hold no added token. Its second
+                argument says which of them are beginnings.
+            with_spans: whether tokens are rows of three, `tokenize`'s as well: the id, and the
+                characters of the text where the token starts and ends.
         """
         if self._is_empty:
-            return tokenize(text)
+            return tokenize(text, begins)
         marked = tf.strings.regex_replace(text, self._pattern, MARK + rb"\1" + MARK)
         # Each row: text, token, text, ..., token, text. The texts may be empty.
         pieces = tf.strings.split(marked, MARK)
@@ -97,24 +106,37 @@ class AddedTokens(tf.Module):
             pieces = self._pass_over(pieces)
         index = self._indices(pieces)
         is_token = index < self._ids.shape[0] - 1
-        texts = tf.where(is_token, "", pieces.values)
+        texts = left_stripped = tf.where(is_token, "", pieces.values)
         if self._strips:
-            texts = self._strip(texts, index)
-        text_ids = tokenize(texts)
+            left_stripped = self._strip_left(texts, index)
+            texts = self._strip_right(left_stripped, index)
+        begins = tf.gather(begins, pieces.value_rowids()) & (_positions(pieces) == 0)
+        text_ids = tokenize(texts, begins)
+        token_ids = tf.gather(self._ids, index)
+        if with_spans:
+            length, kept_left, kept = map(_length, (pieces.values, left_stripped, texts))
+            end = tf.cumsum(length)
+            row_end = tf.gather(tf.concat([[0], end], axis=0), pieces.row_splits)
+            end -= tf.gather(row_end, pieces.value_rowids())
+            start = end - length
+            # A token has the white space that it swallows.
+            before = tf.where(is_token, 0, kept_left - kept)
+            after = tf.where(is_token, 0, length - kept_left)
+            span = (start - _before(before), end + _after(after))
+            token_ids = tf.stack([token_ids, *span], axis=1)
+            text_start = tf.gather(start + after, text_ids.value_rowids())
+            shift = tf.stack([tf.zeros_like(text_start), text_start, text_start], axis=1)
+            text_ids = text_ids.with_values(text_ids.values + shift)
         token_ids = tf.RaggedTensor.from_row_lengths(
-            tf.gather(self._ids, tf.boolean_mask(index, is_token)),
-            tf.cast(is_token, tf.int64),
-            validate=False,
+            tf.boolean_mask(token_ids, is_token), tf.cast(is_token, tf.int64), validate=False
         )
         ids = tf.concat([token_ids, text_ids], axis=1)  # one of the two is empty in each row
         return pieces.with_values(ids).merge_dims(1, 2)
 
     def _indices(self, pieces: tf.RaggedTensor) -> tf.Tensor:
         """Give the index of the token that each piece is, or of the last entry if it is none."""
-        position = tf.range(tf.size(pieces.values, tf.int64))
-        position -= tf.gather(pieces.row_splits, pieces.value_rowids())
         nothing = self._ids.shape[0] - 1
-        return tf.where(position % 2 == 1, self._index.lookup(pieces.values), nothing)
+        return tf.where(_positions(pieces) % 2 == 1, self._index.lookup(pieces.values), nothing)
 
     def _pass_over(self, pieces: tf.RaggedTensor) -> tf.RaggedTensor:
         """Turn the tokens that do not count where they stand into text again."""
@@ -144,12 +166,25 @@ class AddedTokens(tf.Module):
         code_points = tf.strings.unicode_decode(characters, "UTF-8").values
         return tf.searchsorted(self._word_bounds, code_points, side="right") % 2 == 1
 
-    def _strip(self, texts: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-        """Take the white space away that tokens with `lstrip` or `rstrip` swallow."""
-        to_strip = _after(tf.gather(self._lstrip, index))
-        texts = tf.where(to_strip, tf.strings.regex_replace(texts, f"{WHITE_SPACE}+$", ""), texts)
+    def _strip_left(self, texts: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+        """Take the white space away that tokens with `rstrip` swallow, which come first."""
         to_strip = _before(tf.gather(self._rstrip, index))
         return tf.where(to_strip, tf.strings.regex_replace(texts, f"^{WHITE_SPACE}+", ""), texts)
+
+    def _strip_right(self, texts: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+        """Take the white space away that tokens with `lstrip` swallow."""
+        to_strip = _after(tf.gather(self._lstrip, index))
+        return tf.where(to_strip, tf.strings.regex_replace(texts, f"{WHITE_SPACE}+$", ""), texts)
+
+
+def _length(texts: tf.Tensor) -> tf.Tensor:
+    return tf.strings.length(texts, "UTF8_CHAR")
+
+
+def _positions(pieces: tf.RaggedTensor) -> tf.Tensor:
+    """Give the position of each piece in its row."""
+    places = tf.range(tf.size(pieces.values, tf.int64))
+    return places - tf.gather(pieces.row_splits, pieces.value_rowids())
 
 
 def _before(values: tf.Tensor) -> tf.Tensor:
@@ -162,7 +197,7 @@ def _after(values: tf.Tensor) -> tf.Tensor:
     return tf.roll(values, -1, axis=0)
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Write text as a regular expression of RE2."""
     return "".join(f"\\x{{{ord(character):x}}}" for character in text)
 

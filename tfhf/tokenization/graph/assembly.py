@@ -9,20 +9,12 @@ from typing import Any, Literal, NamedTuple
 import tensorflow as tf
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from tokenizers.processors import (
-    BertProcessing,
-    PostProcessor,
-    RobertaProcessing,
-    TemplateProcessing,
-)
+from tokenizers.processors import PostProcessor
 
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
 from tfhf.tokenization.graph.settings import Side, TokenizerSettings
 
 Padding = Literal["longest", "max_length", False]
-
-# These put special tokens around texts, and do nothing else to ids.
-TEMPLATE_PROCESSORS = (BertProcessing, RobertaProcessing, TemplateProcessing)
 
 
 class Slot(NamedTuple):
@@ -41,20 +33,15 @@ def read_template(post_processor: PostProcessor | None, num_texts: int) -> tuple
         num_texts: 1, or 2 for a pair.
 
     Raises:
-        UnsupportedTokenizerError: if it is none that fills a template, or if a text is in its
-            template more than once or not at all.
+        UnsupportedTokenizerError: if it repeats a text or leaves one out.
 
     Example:
+        >>> from tokenizers.processors import BertProcessing
         >>> [slot.token_id for slot in read_template(BertProcessing(("[SEP]", 8), ("[CLS]", 7)), 1)]
         [7, 0, 8]
     """
     tokenizer = Tokenizer(WordLevel({"a": 0}, unk_token="a"))
     if post_processor is not None:
-        if not isinstance(post_processor, TEMPLATE_PROCESSORS):
-            expected = " or ".join(kind.__name__ for kind in TEMPLATE_PROCESSORS)
-            raise UnsupportedTokenizerError(
-                "post_processor", type(post_processor).__name__, expected
-            )
         tokenizer.post_processor = post_processor
     encoding = tokenizer.encode("a", "a" if num_texts == 2 else None)
     slots = tuple(map(Slot, encoding.sequence_ids, encoding.ids, encoding.type_ids))
@@ -119,25 +106,24 @@ class InputAssembler:
                     f"{self.max_length}"
                 )
 
-    def __call__(self, texts: Sequence[tf.RaggedTensor]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
+    def __call__(
+        self, texts: Sequence[tf.RaggedTensor], spans: Sequence[tf.RaggedTensor] | None = None
+    ) -> dict[str, tf.Tensor | tf.RaggedTensor]:
         """Assemble the int32 ids [rows, (tokens)] of one text per row, or of two.
 
+        Args:
+            texts: the ids of one text per row, or of two.
+            spans: int32 [rows, (tokens), 2] for each, where tokens start and end in their text.
+
         Returns:
-            int32 tensors [rows, tokens] by name, ragged without padding.
+            int32 tensors [rows, tokens] by name, ragged without padding, and with `spans` also an
+            `offset_mapping` [rows, tokens, 2], of zeros for special tokens and padding.
 
         Raises:
             ValueError: if `max_length` has no room for the special tokens.
         """
         template = self.single if len(texts) == 1 else self.pair
-        if self.truncation and self.max_length is not None:
-            num_special = len(template) - len(texts)
-            if self.max_length < num_special:
-                raise ValueError(
-                    f"max_length: expected at least {num_special}, the number of special tokens "
-                    f"around {len(texts)} text(s), got {self.max_length}"
-                )
-            max_tokens = self.max_length - num_special
-            texts = truncate(texts, max_tokens, self.settings.truncation_side)
+        texts = self._truncate(texts, template)
         num_rows = texts[0].nrows()
         ids, types = [], []
         for text, token_id, type_id in template:
@@ -151,6 +137,13 @@ class InputAssembler:
             "attention_mask": (tf.ones_like(input_ids), 0),
         }
         inputs = {name: inputs[name] for name in self.settings.input_names}
+        if spans is not None:
+            spans = self._truncate(spans, template)
+            nowhere = tf.RaggedTensor.from_uniform_row_length(
+                tf.zeros([num_rows, 2], tf.int32), tf.constant(1, tf.int64)
+            )
+            parts = [nowhere if text is None else spans[text] for text, _, _ in template]
+            inputs["offset_mapping"] = (tf.concat(parts, axis=1), 0)
         if not self.padding:
             return {name: rows for name, (rows, _) in inputs.items()}
         width = self._width(input_ids.row_lengths())
@@ -158,6 +151,19 @@ class InputAssembler:
             name: pad(rows, width, filler, self.settings.padding_side)
             for name, (rows, filler) in inputs.items()
         }
+
+    def _truncate(
+        self, texts: Sequence[tf.RaggedTensor], template: tuple[Slot, ...]
+    ) -> Sequence[tf.RaggedTensor]:
+        if not self.truncation or self.max_length is None:
+            return texts
+        num_special = len(template) - len(texts)
+        if self.max_length < num_special:
+            raise ValueError(
+                f"max_length: expected at least {num_special}, the number of special tokens "
+                f"around {len(texts)} text(s), got {self.max_length}"
+            )
+        return truncate(texts, self.max_length - num_special, self.settings.truncation_side)
 
     def _width(self, lengths: tf.Tensor) -> int | tf.Tensor:
         """Give the length of padded rows: a static number where there is one."""
@@ -202,16 +208,20 @@ def _keep(text: tf.RaggedTensor, lengths: tf.Tensor, side: Side) -> tf.RaggedTen
 
 
 def pad(rows: tf.RaggedTensor, width: int | tf.Tensor, value: int, side: Side) -> tf.Tensor:
-    """Fill rows up with `value` to a tensor [rows, width]; none may be longer.
+    """Fill rows up with `value` to a tensor [rows, width, ...]; none may be longer.
 
     Example:
         >>> pad(tf.ragged.constant([[1, 2], []], dtype=tf.int32), 3, 0, "left").numpy().tolist()
         [[0, 1, 2], [0, 0, 0]]
     """
+    inner = rows.values.shape[1:].as_list()
     if side == "left":
         missing = width - rows.row_lengths()
-        filler = tf.fill([tf.reduce_sum(missing)], value)
+        filler = tf.fill([tf.reduce_sum(missing), *inner], value)
         filler = tf.RaggedTensor.from_row_lengths(filler, missing, validate=False)
         rows = tf.concat([filler, rows], axis=1)
-    shape = [None, width] if isinstance(width, int) else tf.stack([-1, width])
+    if isinstance(width, int):
+        shape = [None, width, *inner]
+    else:
+        shape = tf.stack([-1, width, *(tf.constant(size, width.dtype) for size in inner)])
     return rows.to_tensor(value, shape=shape)

@@ -7,6 +7,7 @@ character, and the answers become a table.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ import tensorflow as tf
 NUM_CODE_POINTS = 0x110000
 PAGE_BITS = 7
 PAGE_SIZE = 1 << PAGE_BITS
+
+# Those of Unicode's 17 that hold more than letters by themselves.
+PLANES_WITH_MARKS = (0, 1, 14)
 
 # Two surrogates, which no text holds. The first takes the place of a character that is removed
 # although marks are not sorted across it; it is left out when the text is encoded again. The second
@@ -79,6 +83,14 @@ def unicode_pages() -> Iterator[str]:
             yield "".join(map(chr, range(start, start + PAGE_SIZE)))
 
 
+def pages_with_marks() -> Iterator[str]:
+    """Give those of `unicode_pages` that can hold characters which combine with others."""
+    for page in unicode_pages():
+        kinds = set(map(unicodedata.category, page))
+        if ord(page[0]) >> 16 in PLANES_WITH_MARKS and not kinds <= {"Lo", "Co"}:
+            yield page
+
+
 def probe_characters(rewrite: Callable[[str], str]) -> dict[str, str]:
     """Ask a function that rewrites text about every character of Unicode.
 
@@ -104,6 +116,36 @@ def probe_characters(rewrite: Callable[[str], str]) -> dict[str, str]:
     return replacements
 
 
+class CharacterTable(tf.Module):
+    """Looks up a number for each character.
+
+    Args:
+        numbers: int32 [0x110000], the number of each code point.
+
+    Example:
+        >>> numbers = np.zeros(NUM_CODE_POINTS, np.int32)
+        >>> numbers[ord("é")] = 7
+        >>> CharacterTable(numbers)(tf.constant([ord("e"), ord("é")])).numpy().tolist()
+        [0, 7]
+    """
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        super().__init__()
+        pages: dict[bytes, int] = {}
+        page_of = [
+            pages.setdefault(page.tobytes(), len(pages)) for page in numbers.reshape(-1, PAGE_SIZE)
+        ]
+        with tf.device("CPU:0"):
+            self._page_of = tf.constant(page_of, tf.int32)
+            self._numbers = tf.constant(np.frombuffer(b"".join(pages), np.int32))
+
+    def __call__(self, characters: tf.Tensor) -> tf.Tensor:
+        """Give the int32 numbers of `characters`, a vector of int32 code points."""
+        page = tf.gather(self._page_of, tf.bitwise.right_shift(characters, PAGE_BITS))
+        place = tf.bitwise.bitwise_and(characters, PAGE_SIZE - 1)
+        return tf.gather(self._numbers, page * PAGE_SIZE + place)
+
+
 class CharacterMap(tf.Module):
     """Applies `CharacterRules` to a vector of strings.
 
@@ -115,17 +157,11 @@ class CharacterMap(tf.Module):
 
     def __init__(self, rules: CharacterRules) -> None:
         super().__init__()
-        pages: dict[bytes, int] = {}
-        page_of = [
-            pages.setdefault(page.tobytes(), len(pages))
-            for page in rules.row_of.reshape(-1, PAGE_SIZE)
-        ]
         cells = "".join(rules.rows)
         lengths = np.array([len(row) for row in rules.rows], np.int64)
         self._sorts_marks = bool(rules.mark_order)
+        self._row_of = CharacterTable(rules.row_of)
         with tf.device("CPU:0"):
-            self._page_of = tf.constant(page_of, tf.int32)
-            self._row_of = tf.constant(np.frombuffer(b"".join(pages), np.int32))
             self._row_starts = tf.constant(np.cumsum(lengths) - lengths)
             self._row_lengths = tf.constant(lengths)
             self._cells = tf.constant([ord(cell) for cell in cells], tf.int32)
@@ -133,11 +169,21 @@ class CharacterMap(tf.Module):
 
     def __call__(self, text: tf.Tensor) -> tf.Tensor:
         """Rewrite `text`, a vector of valid UTF-8 strings."""
+        return tf.strings.unicode_encode(self.rewrite(text)[0], "UTF-8", errors="ignore")
+
+    def rewrite(self, text: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """Give the new characters of `text`, and where each comes from.
+
+        Args:
+            text: a vector of n valid UTF-8 strings.
+
+        Returns:
+            int32 code points [n, (characters)], and for each of them the place in its text of the
+            character that it was made of. Those that are `REMOVED_STARTER` are to be left out.
+        """
         decoded = tf.strings.unicode_decode(text, "UTF-8")
         characters = decoded.values
-        page = tf.gather(self._page_of, tf.bitwise.right_shift(characters, PAGE_BITS))
-        place = tf.bitwise.bitwise_and(characters, PAGE_SIZE - 1)
-        row = tf.gather(self._row_of, page * PAGE_SIZE + place)
+        row = self._row_of(characters)
         # Beside each cell of its row, the character itself is needed. One range op gives both, as
         # the halves of an int64.
         starts = tf.bitwise.left_shift(tf.cast(characters, tf.int64), 32)
@@ -156,7 +202,9 @@ class CharacterMap(tf.Module):
             rewritten = tf.cond(
                 tf.reduce_any(order > 0), lambda: _sort_marks(rewritten, order), lambda: rewritten
             )
-        return tf.strings.unicode_encode(rewritten, "UTF-8", errors="ignore")
+        source = ranges.value_rowids()
+        source -= tf.gather(decoded.row_starts(), tf.gather(decoded.value_rowids(), source))
+        return rewritten, source
 
 
 def _sort_marks(text: tf.RaggedTensor, order: tf.Tensor) -> tf.RaggedTensor:
@@ -164,3 +212,15 @@ def _sort_marks(text: tf.RaggedTensor, order: tf.Tensor) -> tf.RaggedTensor:
     run = tf.cumsum(tf.cast(order == 0, tf.int64)) + text.value_rowids()
     key = run * 256 + tf.cast(order, tf.int64)
     return text.with_values(tf.gather(text.values, tf.argsort(key, stable=True)))
+
+
+def character_of_bytes(texts: tf.Tensor) -> tf.Tensor:
+    """Number the characters of strings in a row, and give the number for each byte.
+
+    Example:
+        >>> character_of_bytes(tf.constant(["aé", "b"])).numpy().tolist()
+        [0, 1, 1, 2]
+    """
+    values = tf.strings.unicode_decode(texts, "ISO-8859-1").values
+    begins = tf.bitwise.bitwise_and(values, 0xC0) != 0x80  # all others continue a character
+    return tf.cumsum(tf.cast(begins, tf.int32)) - 1

@@ -1,10 +1,11 @@
-"""The pre-tokenizers of `tokenizers` as rules that put spaces between words."""
+"""The pre-tokenizers of `tokenizers`: spaces between words, or before them."""
 
 from __future__ import annotations
 
 import functools
 from typing import Any
 
+import tensorflow as tf
 from tokenizers import pre_tokenizers
 
 from tfhf.tokenization.graph.characters import probe_characters
@@ -39,3 +40,29 @@ def _bert_pre_tokenizer_replacements() -> dict[str, str]:
         return " ".join(word for word, _ in split(f"a{text}a"))[1:-1]
 
     return probe_characters(spaced)
+
+
+class Prefix(tf.Module):
+    """Puts a character before each text that does not begin with it or with a space.
+
+    Args:
+        character: the character.
+        only_first: whether only the beginning of an input gets it, and no later part.
+
+    Example:
+        >>> Prefix(" ")(tf.constant(["a", " a", ""]), tf.constant([True] * 3)).numpy().tolist()
+        [b' a', b' a', b'']
+    """
+
+    def __init__(self, character: str, *, only_first: bool = False) -> None:
+        super().__init__()
+        self._pattern = f"^([^ {character}])"
+        self._prefixed = rf"{character}\1"
+        self._only_first = only_first
+
+    def __call__(self, text: tf.Tensor, begins: tf.Tensor) -> tf.Tensor:
+        """Prefix `text`, a vector of strings; `begins` says which are beginnings of inputs."""
+        prefixed = tf.strings.regex_replace(
+            text, self._pattern, self._prefixed, replace_global=False
+        )
+        return tf.where(begins, prefixed, text) if self._only_first else prefixed

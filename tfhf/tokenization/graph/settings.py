@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tokenizers import Tokenizer
+from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerBase
 
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
@@ -16,6 +17,8 @@ INPUT_NAMES = ("input_ids", "token_type_ids", "attention_mask")
 
 # Beyond this, Transformers takes `model_max_length` for "no limit".
 LARGEST_MAX_LENGTH = 10**20
+
+CLEANS_BYTE_PAIRS = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class TokenizerSettings:
         pad_token_id: the `input_ids` of padding, if there is a padding token.
         pad_token_type_id: the `token_type_ids` of padding.
         split_special_tokens: whether special tokens in a text are text like any other.
+        clean_up_spaces: whether decoding takes spaces before punctuation away.
     """
 
     input_names: tuple[str, ...]
@@ -39,11 +43,16 @@ class TokenizerSettings:
     pad_token_id: int | None
     pad_token_type_id: int
     split_special_tokens: bool
+    clean_up_spaces: bool
 
     @classmethod
     def of_transformers(cls, tokenizer: PreTrainedTokenizerBase) -> TokenizerSettings:
         """Read the settings of a tokenizer of Transformers."""
         max_length = tokenizer.model_max_length
+        # Byte pairs keep their spaces, which the cleaning would take from between words.
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        keeps_spaces = backend is not None and isinstance(backend.model, BPE)
+        keeps_spaces &= not getattr(tokenizer, CLEANS_BYTE_PAIRS, False)
         return cls(
             input_names=tuple(name for name in INPUT_NAMES if name in tokenizer.model_input_names),
             max_length=max_length if max_length <= LARGEST_MAX_LENGTH else None,
@@ -52,6 +61,7 @@ class TokenizerSettings:
             pad_token_id=tokenizer.pad_token_id,
             pad_token_type_id=tokenizer.pad_token_type_id,
             split_special_tokens=tokenizer.split_special_tokens,
+            clean_up_spaces=tokenizer.clean_up_tokenization_spaces and not keeps_spaces,
         )
 
     @classmethod
@@ -78,4 +88,5 @@ class TokenizerSettings:
             pad_token_id=padding["pad_id"],
             pad_token_type_id=padding["pad_type_id"],
             split_special_tokens=tokenizer.encode_special_tokens,
+            clean_up_spaces=False,
         )

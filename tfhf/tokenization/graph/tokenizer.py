@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import reprlib
 from collections.abc import Sequence
 from typing import TypeAlias
 
 import tensorflow as tf
-from tokenizers import AddedToken, Tokenizer, models
+from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from tfhf.tokenization.graph.added_tokens import AddedTokens
 from tfhf.tokenization.graph.assembly import InputAssembler, Padding, read_template
-from tfhf.tokenization.graph.characters import CharacterMap, CharacterRules
+from tfhf.tokenization.graph.byte_level import ByteLevel
+from tfhf.tokenization.graph.characters import CharacterMap
+from tfhf.tokenization.graph.decoding import Decoder
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
-from tfhf.tokenization.graph.normalization import normalizer_rules
-from tfhf.tokenization.graph.pre_tokenization import pre_tokenizer_replacements
+from tfhf.tokenization.graph.offsets import (
+    SpaceTrimmer,
+    move_spans,
+    read_space_trimmer,
+    unprefix_spans,
+)
 from tfhf.tokenization.graph.settings import TokenizerSettings
+from tfhf.tokenization.graph.stages import read_stages
 from tfhf.tokenization.graph.wordpiece import WordPiece
+
+WITH_OFFSETS = "those of BERT or of byte-level tokenizers without a normalizer"
 
 Texts: TypeAlias = "tf.Tensor | Sequence[str] | Sequence[bytes]"
 
@@ -51,9 +61,7 @@ class GraphTokenizer(tf.Module):
     ) -> None:
         super().__init__()
         self.assembler = assembler
-        spec = json.loads(backend.to_str())
-        words = pre_tokenizer_replacements(spec["pre_tokenizer"])
-        rules = normalizer_rules(spec["normalizer"])
+        self._backend = backend
         as_written, normalized = {}, {}
         for token_id, token in backend.get_added_tokens_decoder().items():
             if token.normalized:
@@ -62,11 +70,8 @@ class GraphTokenizer(tf.Module):
                 as_written[token_id] = token
         self._added_tokens = AddedTokens(as_written, split_special_tokens=split_special_tokens)
         self._normalized_tokens = AddedTokens(normalized, split_special_tokens=split_special_tokens)
-        # With nothing to find in between, normalization and pre-tokenization are one step.
-        self._normalizer = CharacterMap(rules) if normalized else None
-        self._model = WordPiece(
-            spec["model"], CharacterRules.of(words) if normalized else rules.then(words)
-        )
+        spec = json.loads(backend.to_str())
+        self._normalizer, self._prefix, self._model = read_stages(spec, join=not normalized)
 
     @classmethod
     def from_tokenizer(
@@ -78,7 +83,8 @@ class GraphTokenizer(tf.Module):
         max_length: int | None = None,
         pad_to_multiple_of: int | None = None,
     ) -> GraphTokenizer:
-        """Compile a tokenizer with a WordPiece model, such as that of BERT or DistilBERT.
+        """Compile a tokenizer of BERT, GPT-2, RoBERTa, BART, Llama, Gemma, T5, ALBERT, XLM-R,
+        CamemBERT, mBART, Pegasus or another that is made of the same parts.
 
         The special tokens, the sides of padding and truncation, the padding token and the names of
         the model inputs are those of the tokenizer.
@@ -102,8 +108,6 @@ class GraphTokenizer(tf.Module):
                 type(tokenizer).__name__,
                 "a fast tokenizer of Transformers or a tokenizers.Tokenizer",
             )
-        if not isinstance(backend.model, models.WordPiece):
-            raise UnsupportedTokenizerError("model", type(backend.model).__name__, "WordPiece")
         if backend is tokenizer:
             settings = TokenizerSettings.of_tokenizers(tokenizer)
         else:
@@ -120,7 +124,11 @@ class GraphTokenizer(tf.Module):
         return cls(backend, assembler, split_special_tokens=settings.split_special_tokens)
 
     def __call__(
-        self, text: Texts, text_pair: Texts | None = None
+        self,
+        text: Texts,
+        text_pair: Texts | None = None,
+        *,
+        return_offsets_mapping: bool = False,
     ) -> dict[str, tf.Tensor | tf.RaggedTensor]:
         """Tokenize a batch of texts, or of pairs, into model inputs.
 
@@ -128,22 +136,32 @@ class GraphTokenizer(tf.Module):
             text: a vector of n strings in UTF-8. What is none is replaced by U+FFFD, as
                 `bytes.decode(errors="replace")` does.
             text_pair: n more, to be the second texts of pairs.
+            return_offsets_mapping: whether to say as well where tokens start and end in their text.
 
         Returns:
             Those of `input_ids`, `token_type_ids` and `attention_mask` that the model takes: int32
-            tensors [n, tokens], ragged without padding.
+            tensors [n, tokens], ragged without padding. An `offset_mapping` [n, tokens, 2] is in
+            characters, and zero for special tokens and padding.
 
         Raises:
             ValueError: if an argument is no vector of strings, or `max_length` has no room for the
                 special tokens.
+            UnsupportedTokenizerError: if offsets are wanted of a tokenizer of which they are not
+                known: they are of WordPiece and byte-level tokenizers.
             tf.errors.InvalidArgumentError: if `text` and `text_pair` differ in their length.
         """
         texts = _vectors(text, text_pair)
         with tf.device("CPU:0"):  # there are no string ops elsewhere, and the rest is little work
-            inputs = self.assembler(self._tokenize(texts))
+            if return_offsets_mapping:
+                tokens = self._tokenize_with_spans(texts)
+                ids = [text.with_values(text.values[:, 0]) for text in tokens]
+                spans = [text.with_values(text.values[:, 1:]) for text in tokens]
+                inputs = self.assembler(ids, spans)
+            else:
+                inputs = self.assembler(self._tokenize(texts))
         if self.assembler.padding:
             for tensor in inputs.values():  # the ops lose a static batch size, which TPUs need
-                tensor.set_shape([texts[0].shape[0], None])
+                tensor.set_shape([texts[0].shape[0], *tensor.shape[1:]])
         return inputs
 
     def tokenize(self, text: Texts, text_pair: Texts | None = None) -> list[tf.RaggedTensor]:
@@ -155,18 +173,108 @@ class GraphTokenizer(tf.Module):
         with tf.device("CPU:0"):
             return self._tokenize(_vectors(text, text_pair))
 
-    def _tokenize(self, texts: list[tf.Tensor]) -> list[tf.RaggedTensor]:
-        joined = tf.concat(texts, axis=0)
-        joined = tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="replace")
-        ids = self._added_tokens(joined, self._tokenize_between)
-        num_rows = tf.size(texts[0])
-        return [ids[i * num_rows : (i + 1) * num_rows] for i in range(len(texts))]
+    def decode(
+        self, ids: tf.Tensor | tf.RaggedTensor, *, skip_special_tokens: bool = True
+    ) -> tf.Tensor:
+        """Turn ids into text, as `tokenizer.decode` does.
 
-    def _tokenize_between(self, text: tf.Tensor) -> tf.RaggedTensor:
+        Args:
+            ids: integers [n, tokens], ragged or not. Those that no token has are left out.
+            skip_special_tokens: whether special tokens are left out as well.
+
+        Returns:
+            A vector of n strings.
+
+        Raises:
+            UnsupportedTokenizerError: if the decoder cannot be reproduced exactly.
+            ValueError: if `ids` is no matrix of integers.
+
+        Example:
+            >>> from transformers import BertTokenizer
+            >>> tokenizer = BertTokenizer({"[PAD]": 0, "[UNK]": 1, "graph": 2, "##s": 3})
+            >>> graph_tokenizer = GraphTokenizer.from_tokenizer(tokenizer, padding=False)
+            >>> graph_tokenizer.decode([[2, 3, 0], [2, 2, 3]]).numpy().tolist()
+            [b'graphs', b'graph graphs']
+        """
+        if not isinstance(ids, tf.RaggedTensor):
+            ids = tf.convert_to_tensor(ids)
+        if ids.shape.rank != 2 or not ids.dtype.is_integer:
+            raise ValueError(
+                f"ids: expected integers [n, tokens], got shape {ids.shape} and {ids.dtype.name}"
+            )
+        with tf.device("CPU:0"):
+            return self._decoder(ids, skip_special_tokens=skip_special_tokens)
+
+    @functools.cached_property
+    def _decoder(self) -> Decoder:
+        with tf.init_scope():  # the first call may be inside a function
+            return Decoder(self._backend, clean_up_spaces=self.assembler.settings.clean_up_spaces)
+
+    @functools.cached_property
+    def _space_trimmer(self) -> SpaceTrimmer | None:
+        with tf.init_scope():
+            return read_space_trimmer(self._backend)
+
+    def _tokenize(self, texts: list[tf.Tensor]) -> list[tf.RaggedTensor]:
+        joined, begins = _join(texts)
+        ids = self._added_tokens(joined, begins, self._tokenize_between)
+        return _part(ids, texts)
+
+    def _tokenize_between(self, text: tf.Tensor, begins: tf.Tensor) -> tf.RaggedTensor:
         """Tokenize what stands between the added tokens that are found in the text as written."""
+        if self._normalizer is not None:
+            text = self._normalizer(text)
+        return self._normalized_tokens(text, begins, self._tokenize_normalized)
+
+    def _tokenize_normalized(self, text: tf.Tensor, begins: tf.Tensor) -> tf.RaggedTensor:
+        """Tokenize normalized text that holds no added token."""
+        if self._prefix is not None:
+            text = self._prefix(text, begins)
+        return self._model(text)
+
+    def _tokenize_with_spans(self, texts: list[tf.Tensor]) -> list[tf.RaggedTensor]:
+        """Do the same, with rows of three: the id, and where the token starts and ends."""
+        joined, begins = _join(texts)
+        tokens = self._added_tokens(joined, begins, self._spans_between, with_spans=True)
+        if self._space_trimmer is not None:
+            tokens = self._space_trimmer(tokens)
+        return _part(tokens, texts)
+
+    def _spans_between(self, text: tf.Tensor, begins: tf.Tensor) -> tf.RaggedTensor:
         if self._normalizer is None:
-            return self._model(text)
-        return self._normalized_tokens(self._normalizer(text), self._model)
+            return self._normalized_tokens(text, begins, self._spans_of_normalized, with_spans=True)
+        if not isinstance(self._normalizer, CharacterMap):
+            raise _without_offsets("normalizer", self._normalizer)
+        characters, source = self._normalizer.rewrite(text)
+        text = tf.strings.unicode_encode(characters, "UTF-8", errors="ignore")
+        tokens = self._normalized_tokens(text, begins, self._spans_of_normalized, with_spans=True)
+        return move_spans(tokens, characters, source)
+
+    def _spans_of_normalized(self, text: tf.Tensor, begins: tf.Tensor) -> tf.RaggedTensor:
+        if not isinstance(self._model, WordPiece | ByteLevel):
+            raise _without_offsets("model", self._model)
+        if self._prefix is None:
+            return self._model.with_spans(text)
+        prefixed = self._prefix(text, begins)
+        return unprefix_spans(self._model.with_spans(prefixed), prefixed, text)
+
+
+def _without_offsets(part: str, stage: object) -> UnsupportedTokenizerError:
+    found = f"a {type(stage).__name__}, which keeps no offsets"
+    return UnsupportedTokenizerError(part, found, WITH_OFFSETS)
+
+
+def _join(texts: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Join vectors of texts to one in valid UTF-8; all are beginnings of inputs."""
+    joined = tf.concat(texts, axis=0)
+    joined = tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="replace")
+    return joined, tf.fill(tf.shape(joined), True)
+
+
+def _part(tokens: tf.RaggedTensor, texts: list[tf.Tensor]) -> list[tf.RaggedTensor]:
+    """Part the tokens of joined vectors of texts again."""
+    num_rows = tf.size(texts[0])
+    return [tokens[i * num_rows : (i + 1) * num_rows] for i in range(len(texts))]
 
 
 def _normalize(token: AddedToken, backend: Tokenizer) -> AddedToken:

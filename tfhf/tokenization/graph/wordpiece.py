@@ -11,7 +11,12 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from tfhf.tokenization.graph.characters import CharacterMap, CharacterRules
+from tfhf.tokenization.graph.characters import (
+    REMOVED_STARTER,
+    CharacterMap,
+    CharacterRules,
+    character_of_bytes,
+)
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
 
 UTF8_MAX_BYTES = 4
@@ -84,7 +89,40 @@ class WordPiece(tf.Module):
     def __call__(self, text: tf.Tensor) -> tf.RaggedTensor:
         """Tokenize `text`, a vector of n valid UTF-8 strings, into int32 ids [n, (tokens)]."""
         words = tf.strings.split(self._part_words(text))
-        # The library limits the characters of a word, the op its bytes.
-        too_long = tf.strings.length(words.values, "UTF8_CHAR") > self._max_characters
-        pieces = self._pieces.tokenize(tf.where(too_long, self._too_long, words.values))
+        pieces = self._pieces.tokenize(
+            tf.where(self._is_too_long(words), self._too_long, words.values)
+        )
         return words.with_values(pieces).merge_dims(1, 2)
+
+    def with_spans(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """Tokenize `text`, and say where in it tokens stand.
+
+        Returns:
+            int32 [n, (tokens), 3]: the id, and the characters where the token starts and ends.
+        """
+        characters, source = self._part_words.rewrite(text)
+        words = tf.strings.split(tf.strings.unicode_encode(characters, "UTF-8", errors="ignore"))
+        is_too_long = self._is_too_long(words)
+        pieces, starts, ends = self._pieces.tokenize_with_offsets(
+            tf.where(is_too_long, self._too_long, words.values)
+        )
+        # Bytes of a word -> bytes of all words -> characters of all words -> characters of a text.
+        num_bytes = tf.strings.length(words.values)
+        first_byte = tf.cumsum(num_bytes, exclusive=True)
+        word = pieces.value_rowids()
+        ends = tf.where(
+            tf.gather(is_too_long, word), tf.gather(num_bytes, word), tf.cast(ends.values, tf.int32)
+        )
+        first_byte = tf.gather(first_byte, word)
+        of_words = (characters.values != ord(" ")) & (characters.values != ord(REMOVED_STARTER))
+        source = tf.gather(
+            tf.boolean_mask(tf.cast(source, tf.int32), of_words), character_of_bytes(words.values)
+        )
+        start = tf.gather(source, first_byte + tf.cast(starts.values, tf.int32))
+        end = tf.gather(source, first_byte + ends - 1) + 1
+        spans = tf.stack([pieces.values, start, end], axis=1)
+        return words.with_values(pieces.with_values(spans)).merge_dims(1, 2)
+
+    def _is_too_long(self, words: tf.RaggedTensor) -> tf.Tensor:
+        """Say of words whether they have too many characters, where the op limits their bytes."""
+        return tf.strings.length(words.values, "UTF8_CHAR") > self._max_characters

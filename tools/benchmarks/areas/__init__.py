@@ -8,6 +8,7 @@ from benchmarks.areas.generation import generate
 from benchmarks.areas.long_inputs import attention_memory, longformer
 from benchmarks.areas.machine import limits, optimizer
 from benchmarks.areas.setting import Setting
+from benchmarks.areas.translation import translate
 from benchmarks.contest import Row
 
 AREAS: dict[str, Callable[[Setting], list[Row]]] = {
@@ -23,6 +24,7 @@ AREAS: dict[str, Callable[[Setting], list[Row]]] = {
     "attention_memory": attention_memory,
     "longformer": longformer,
     "generate": generate,
+    "translate": translate,
 }
 LATER = {"serve": "comes with serving"}
 """Areas that have a name and no rows yet."""

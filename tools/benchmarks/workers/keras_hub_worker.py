@@ -38,7 +38,7 @@ class Library:
             _fill(model.output_dense, weights, "classifier")
         return model
 
-    def generator(self, folder, precision, new_tokens, xla=False):
+    def generator(self, folder, precision, xla=False):
         body = keras_hub.models.GPT2Backbone.from_preset(folder, dtype=precision)
         model = keras_hub.models.GPT2CausalLM(body, preprocessor=None)
         model.compile(sampler="greedy", jit_compile=xla)
@@ -49,7 +49,7 @@ class Library:
             mask = np.ones_like(ids)
             return {"token_ids": np.pad(ids, room), "padding_mask": np.pad(mask, room)}
 
-        def generate(ids):
+        def generate(ids, new_tokens):
             return model.generate(inputs(ids, new_tokens), stop_token_ids=None)["token_ids"]
 
         return lambda ids: tf.cast(model(inputs(ids, 0))[:, -1], tf.float32), generate

@@ -38,6 +38,16 @@ def sums(model) -> list[float]:
     return [float(tf.reduce_sum(variable)) for variable in model.weights]
 
 
+def translator(model, generation: dict, xla: bool):
+    """Return a function of ids and mask, for what ``model.generate`` makes of them."""
+    run = tf.function(model.generate, jit_compile=True) if xla else model.generate
+
+    def translate(ids, mask):
+        return run(tf.constant(ids, tf.int32), attention_mask=tf.constant(mask), **generation)
+
+    return translate
+
+
 def _dataset(batches: list[dict], library) -> tf.data.Dataset:
     """Return batches as they are, of known shape where all have the same."""
     labels = np.stack([batch["labels"] for batch in batches])

@@ -55,7 +55,10 @@ def serve(kinds: Mapping[str, Callable[..., Work]]) -> None:
                 answer = _memory(reset=request["reset"])
         except Exception as error:
             traceback.print_exc()
-            answer = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_ERROR]}
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            if len(text) > LONGEST_ERROR:  # where it is raised comes last
+                text = f"{text[:40]} … {text[40 - LONGEST_ERROR :]}"
+            answer = {"error": text}
         print(json.dumps(answer), file=answers, flush=True)
 
 

@@ -118,23 +118,52 @@ def _numpy(tensor):
 class Generate(Work):
     """Greedy generation after prompts of one length.
 
-    ``library.generator(folder, precision, new_tokens, **options)`` gives two functions of ids
-    [batch, length]: one for the last position's logits, one for the ids with what was generated.
+    ``library.generator(folder, precision, **options)`` gives two functions: of ids [batch, length],
+    for the last position's logits; of ids and a number of new tokens, for the ids with these.
     """
 
     def __init__(
         self, library, folder: str, precision: str, batches: str, new_tokens: int, **options
     ) -> None:
         self.precision = precision
-        self.logits, self.generate = library.generator(folder, precision, new_tokens, **options)
+        self.new_tokens = new_tokens
+        self.logits, self.generate = library.generator(folder, precision, **options)
         self.prompts = read_batches(batches)["prompts"][0]["input_ids"]
 
     def outputs(self) -> dict:
         """In bfloat16, rounding decides between ids that are almost as good."""
         outputs = {"logits": self.logits(self.prompts)}
         if self.precision == "float32":
-            outputs["ids"] = np.asarray(self.generate(self.prompts)).astype(np.int64)
+            ids = self.generate(self.prompts, self.new_tokens)
+            outputs["ids"] = np.asarray(ids).astype(np.int64)
         return outputs
 
+    def turn(self, steps: int, new_tokens: int):
+        return lambda: [_numpy(self.generate(self.prompts, new_tokens)) for _ in range(steps)]
+
+
+class Translate(Work):
+    """Generation by an encoder-decoder, after sentences of unequal length.
+
+    ``library.translator(folder, generation, **options)`` takes the arguments of ``generate``, and
+    gives a function of ids and mask [batch, length], for the decoder's ids.
+    """
+
+    def __init__(
+        self, library, folder: str, batches: str, new_tokens: int, num_beams: int, **options
+    ) -> None:
+        generation = {
+            "max_new_tokens": new_tokens,
+            "min_new_tokens": new_tokens,
+            "num_beams": num_beams,
+            "do_sample": False,
+        }
+        self.translate = library.translator(folder, generation, **options)
+        (batch,) = read_batches(batches)["sentences"]
+        self.sentences = batch["input_ids"], batch["attention_mask"]
+
+    def outputs(self) -> dict:
+        return {"ids": np.asarray(self.translate(*self.sentences)).astype(np.int64)}
+
     def turn(self, steps: int):
-        return lambda: [_numpy(self.generate(self.prompts)) for _ in range(steps)]
+        return lambda: [_numpy(self.translate(*self.sentences)) for _ in range(steps)]

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tfhf
 from benchmarks.workers import keras_work
 from benchmarks.workers.protocol import serve
-from benchmarks.workers.shared_work import Generate, Import, Input, Load
+from benchmarks.workers.shared_work import Generate, Import, Input, Load, Translate
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
@@ -30,11 +30,11 @@ class Library:
             folder, dtype=POLICIES[precision]
         )
 
-    def generator(self, folder, precision, new_tokens, xla=False):
-        model = tfhf.TFGPT2LMHeadModel.from_pretrained(folder, dtype=precision)
+    def generator(self, folder, precision, xla=False):
+        model = tfhf.TFAutoModelForCausalLM.from_pretrained(folder, dtype=precision)
         run = tf.function(model.generate, jit_compile=True) if xla else model.generate
 
-        def generate(ids):
+        def generate(ids, new_tokens):
             return run(
                 tf.constant(ids, tf.int32),
                 max_new_tokens=new_tokens,
@@ -44,6 +44,10 @@ class Library:
             )
 
         return lambda ids: tf.cast(model(ids).logits[:, -1], tf.float32), generate
+
+    def translator(self, folder, generation, xla=False):
+        model = tfhf.TFAutoModelForSeq2SeqLM.from_pretrained(folder)
+        return keras_work.translator(model, generation, xla)
 
     def optimizer(self):
         steps = 1_000_000  # the decay of the learning rate is not to be noticed
@@ -97,6 +101,7 @@ KINDS = keras_work.kinds(library) | {
     "input": partial(Input, library),
     "load": partial(Load, library.load, keras_work.sums),
     "matrix product": keras_work.MatrixProduct,
+    "translate": partial(Translate, library),
 }
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
@@ -16,7 +17,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from benchmarks.workers.protocol import Work, serve
 from benchmarks.workers.rows_on_disk import read_batches, read_table
-from benchmarks.workers.shared_work import Generate, Import, Input, Load
+from benchmarks.workers.shared_work import Generate, Import, Input, Load, Translate
 
 
 class Library:
@@ -31,7 +32,7 @@ class Library:
     def load(self, folder, precision):
         return AutoModelForSequenceClassification.from_pretrained(folder)
 
-    def generator(self, folder, precision, new_tokens, static_cache=False):
+    def generator(self, folder, precision, static_cache=False):
         dtype = getattr(torch, precision)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
         options = {"cache_implementation": "static"} if static_cache else {}
@@ -40,7 +41,7 @@ class Library:
         def logits(ids):
             return model(torch.tensor(ids)).logits[:, -1].float()
 
-        def generate(ids):
+        def generate(ids, new_tokens):
             return model.generate(
                 torch.tensor(ids),
                 attention_mask=torch.ones(ids.shape, dtype=torch.long),
@@ -52,6 +53,16 @@ class Library:
             )
 
         return logits, generate
+
+    def translator(self, folder, generation):
+        model = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+
+        def translate(ids, mask):
+            return model.generate(
+                torch.tensor(ids), attention_mask=torch.tensor(mask), **generation
+            )
+
+        return translate
 
     def loader(self, folder, rows, batch_size, grouped=False):
         """Return the DataLoader that Trainer makes, with and without ``group_by_length``."""
@@ -219,6 +230,7 @@ KINDS = {
     "matrix product": MatrixProduct,
     "optimizer": Optimizer,
     "predict": Predict,
+    "translate": partial(Translate, library),
 }
 
 if __name__ == "__main__":

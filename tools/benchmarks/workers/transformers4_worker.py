@@ -9,6 +9,7 @@ from safetensors import safe_open
 from transformers import (
     AutoTokenizer,
     TFAutoModelForCausalLM,
+    TFAutoModelForSeq2SeqLM,
     TFAutoModelForSequenceClassification,
     create_optimizer,
     modeling_tf_utils,
@@ -16,7 +17,7 @@ from transformers import (
 
 from benchmarks.workers import keras_work
 from benchmarks.workers.protocol import serve
-from benchmarks.workers.shared_work import Generate, Import, Input, Load
+from benchmarks.workers.shared_work import Generate, Import, Input, Load, Translate
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
@@ -54,12 +55,12 @@ class Library:
         tf_keras.mixed_precision.set_global_policy(POLICIES[precision])
         return TFAutoModelForSequenceClassification.from_pretrained(folder)
 
-    def generator(self, folder, precision, new_tokens, xla=False):
+    def generator(self, folder, precision, xla=False):
         tf_keras.mixed_precision.set_global_policy(precision)
         model = TFAutoModelForCausalLM.from_pretrained(folder)
         run = tf.function(model.generate, jit_compile=True) if xla else model.generate
 
-        def generate(ids):
+        def generate(ids, new_tokens):
             return run(
                 tf.constant(ids, tf.int32),
                 max_new_tokens=new_tokens,
@@ -69,6 +70,12 @@ class Library:
             )
 
         return lambda ids: tf.cast(model(ids).logits[:, -1], tf.float32), generate
+
+    def translator(self, folder, generation, xla=False):
+        model = TFAutoModelForSeq2SeqLM.from_pretrained(folder)
+        # It passes over min_new_tokens; the decoder's first token counts here.
+        generation = generation | {"min_length": 1 + generation["min_new_tokens"]}
+        return keras_work.translator(model, generation, xla)
 
     def optimizer(self):
         return create_optimizer(5e-5, 1_000_000, 0, weight_decay_rate=0.01)[0]
@@ -102,6 +109,7 @@ KINDS = keras_work.kinds(library) | {
     "import": Import,
     "input": partial(Input, library),
     "load": partial(Load, library.load, keras_work.sums),
+    "translate": partial(Translate, library),
 }
 
 if __name__ == "__main__":
