@@ -18,7 +18,6 @@ from tfhf.checkpoints.weight_table import Dense, Embedding, HeadByHead, Norm, We
 from tfhf.layers import (
     FeedForward,
     InputEmbeddings,
-    LayerNorm,
     MultiHeadAttention,
     PreNormLayer,
     get_tf_activation,
@@ -76,13 +75,6 @@ class TFBloomPreTrainedModel(TFDecoderPreTrainedModel):
 class TFBloomModel(TFDecoderModel, TFBloomPreTrainedModel):
     """BLOOM without a head."""
 
-    def norm(self, name: str) -> LayerNorm:
-        """Return a normalisation of states."""
-        config = self.config
-        return LayerNorm(
-            config.hidden_size, config.layer_norm_epsilon, name=name, dtype=self.dtype_policy
-        )
-
     def make_embeddings(self) -> InputEmbeddings:
         """Return the layer of normalised token vectors."""
         config = self.config
@@ -95,10 +87,6 @@ class TFBloomModel(TFDecoderModel, TFBloomPreTrainedModel):
             name="embeddings",
             dtype=self.dtype_policy,
         )
-
-    def make_final_norm(self) -> LayerNorm:
-        """Return what normalises the last states."""
-        return self.norm("final_norm")
 
     def make_layer(self, index: int) -> PreNormLayer:
         """Return a layer."""

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfhf.layers import (
     ClassificationHead,
     LanguageModelingHead,
+    LayerNorm,
     Normalization,
     PreNormLayer,
     TransformerLayer,
@@ -123,9 +124,16 @@ class TFDecoderModel(TFPreTrainedModel):
         """Return layer number ``index``."""
         raise NotImplementedError
 
+    def norm(self, name: str) -> Normalization:
+        """Return a normalisation of states."""
+        config = self.config
+        return LayerNorm(
+            config.hidden_size, config.layer_norm_epsilon, name=name, dtype=self.dtype_policy
+        )
+
     def make_final_norm(self) -> Normalization | None:
         """Return what normalises the last states."""
-        raise NotImplementedError
+        return self.norm("final_norm")
 
     def layer_kinds(self) -> Sequence[Hashable] | None:
         """Return the kind of each layer, where :meth:`attention_inputs` differ by kinds."""

@@ -15,7 +15,6 @@ from tfhf.checkpoints.weight_table import Conv1D, Dense, Embedding, Norm, Weight
 from tfhf.layers import (
     FeedForward,
     InputEmbeddings,
-    LayerNorm,
     MultiHeadAttention,
     PreNormLayer,
     get_tf_activation,
@@ -97,17 +96,6 @@ class TFGPT2Model(TFDecoderModel, TFGPT2PreTrainedModel):
             name="embeddings",
             dtype=self.dtype_policy,
         )
-
-    def norm(self, name: str) -> LayerNorm:
-        """Return a normalisation of states."""
-        config = self.config
-        return LayerNorm(
-            config.hidden_size, config.layer_norm_epsilon, name=name, dtype=self.dtype_policy
-        )
-
-    def make_final_norm(self) -> LayerNorm:
-        """Return what normalises the last states."""
-        return self.norm("final_norm")
 
     def make_attention(self, index: int, **options: Any) -> MultiHeadAttention:
         """Return attention; its scores may be scaled by the number of the layer."""

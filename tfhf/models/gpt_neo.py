@@ -16,7 +16,6 @@ from tfhf.checkpoints.weight_table import Dense, Embedding, Norm, WeightTable
 from tfhf.layers import (
     FeedForward,
     InputEmbeddings,
-    LayerNorm,
     MultiHeadAttention,
     PreNormLayer,
     attention_bias,
@@ -91,17 +90,6 @@ class TFGPTNeoModel(TFDecoderModel, TFGPTNeoPreTrainedModel):
             name="embeddings",
             dtype=self.dtype_policy,
         )
-
-    def norm(self, name: str) -> LayerNorm:
-        """Return a normalisation of states."""
-        config = self.config
-        return LayerNorm(
-            config.hidden_size, config.layer_norm_epsilon, name=name, dtype=self.dtype_policy
-        )
-
-    def make_final_norm(self) -> LayerNorm:
-        """Return what normalises the last states."""
-        return self.norm("final_norm")
 
     def make_layer(self, index: int) -> PreNormLayer:
         """Return a layer; its scores are not scaled."""

@@ -88,10 +88,6 @@ class TFGPTNeoXModel(TFDecoderModel, TFGPTNeoXPreTrainedModel):
             config.hidden_size, config.layer_norm_eps, name=name, dtype=self.dtype_policy
         )
 
-    def make_final_norm(self) -> LayerNorm:
-        """Return what normalises the last states."""
-        return self.norm("final_norm")
-
     def make_layer(self, index: int) -> PreNormLayer:
         """Return a layer whose parts read the same states or, as they may, one after the other."""
         config = self.config

@@ -16,7 +16,6 @@ from tfhf.layers import (
     FeedForward,
     InputEmbeddings,
     LanguageModelingHead,
-    LayerNorm,
     MultiHeadAttention,
     PreNormLayer,
     get_tf_activation,
@@ -92,17 +91,6 @@ class TFGPTJModel(TFDecoderModel, TFGPTJPreTrainedModel):
             name="embeddings",
             dtype=self.dtype_policy,
         )
-
-    def norm(self, name: str) -> LayerNorm:
-        """Return a normalisation of states."""
-        config = self.config
-        return LayerNorm(
-            config.hidden_size, config.layer_norm_epsilon, name=name, dtype=self.dtype_policy
-        )
-
-    def make_final_norm(self) -> LayerNorm:
-        """Return what normalises the last states."""
-        return self.norm("final_norm")
 
     def make_layer(self, index: int) -> PreNormLayer:
         """Return a layer whose feed-forward reads what its attention reads."""

@@ -104,10 +104,6 @@ class TFLlamaModel(TFDecoderModel, TFLlamaPreTrainedModel):
             **options,
         )
 
-    def make_final_norm(self) -> RMSNorm:
-        """Return what normalises the last states."""
-        return self.norm("final_norm")
-
     def make_attention(self, **options: Any) -> MultiHeadAttention:
         """Return attention; ``options`` are those of `MultiHeadAttention`."""
         config = self.config
