@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,3 +117,35 @@ def to_torch(inputs: dict[str, np.ndarray]) -> dict[str, Any]:
 def to_tf(inputs: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
     """Return the same inputs as TensorFlow's tensors."""
     return {name: tf.constant(value, tf.int32) for name, value in inputs.items()}
+
+
+def answers_without_tfhf(
+    model: Any, ways: dict[str, Any], inputs: dict[str, tf.Tensor], folder: Path
+) -> dict[str, Any]:
+    """Return what a SavedModel generates, 6 tokens in each way, for a Python without tfhf."""
+    spec = tf.TensorSpec([None, None], tf.int32)
+
+    def signature(settings):
+        @tf.function
+        def serve(input_ids, attention_mask):
+            ids = model.generate(
+                input_ids, attention_mask=attention_mask, max_new_tokens=6, **settings
+            )
+            return {"ids": ids}
+
+        return serve.get_concrete_function(input_ids=spec, attention_mask=spec)
+
+    served = tf.Module()
+    served.model = model
+    functions = {way: signature(settings) for way, settings in ways.items()}
+    tf.saved_model.save(served, folder, functions)
+    program = (
+        "import json, sys, tensorflow as tf; loaded = tf.saved_model.load(sys.argv[1]);"
+        "inputs = {k: tf.constant(v) for k, v in json.loads(sys.argv[2]).items()};"
+        "answers = {k: f(**inputs)['ids'].numpy().tolist() for k, f in loaded.signatures.items()};"
+        "assert 'tfhf' not in sys.modules and 'transformers' not in sys.modules;"
+        "print(json.dumps(answers))"
+    )
+    listed = json.dumps({name: value.numpy().tolist() for name, value in inputs.items()})
+    command = [sys.executable, "-c", program, str(folder), listed]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)

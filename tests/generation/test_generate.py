@@ -1,14 +1,12 @@
 """generate() chooses the tokens that PyTorch's does, for every architecture and setting."""
 
-import json
 import logging
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from random_decoders import (
+    answers_without_tfhf,
     decoder,
     decoders,
     in_torch,
@@ -207,32 +205,7 @@ def test_in_a_saved_model_without_tfhf(tmp_path):
         "sampling": {"do_sample": True, "seed": 3},
         "contrastive": {"penalty_alpha": 0.6, "top_k": 4},
     }
-    spec = tf.TensorSpec([None, None], tf.int32)
-
-    def signature(settings):
-        @tf.function
-        def serve(input_ids, attention_mask):
-            ids = model.generate(
-                input_ids, attention_mask=attention_mask, max_new_tokens=6, **settings
-            )
-            return {"ids": ids}
-
-        return serve.get_concrete_function(input_ids=spec, attention_mask=spec)
-
-    served = tf.Module()
-    served.model = model
-    functions = {way: signature(settings) for way, settings in ways.items()}
-    tf.saved_model.save(served, tmp_path / "saved", functions)
-    program = (
-        "import json, sys, tensorflow as tf; loaded = tf.saved_model.load(sys.argv[1]);"
-        "inputs = {k: tf.constant(v) for k, v in json.loads(sys.argv[2]).items()};"
-        "answers = {k: f(**inputs)['ids'].numpy().tolist() for k, f in loaded.signatures.items()};"
-        "assert 'tfhf' not in sys.modules and 'transformers' not in sys.modules;"
-        "print(json.dumps(answers))"
-    )
-    listed = json.dumps({name: value.numpy().tolist() for name, value in inputs.items()})
-    command = [sys.executable, "-c", program, str(tmp_path / "saved"), listed]
-    answers = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    answers = answers_without_tfhf(model, ways, inputs, tmp_path / "saved")
     for way, settings in ways.items():
         expected = model.generate(**inputs, max_new_tokens=6, **settings)
         np.testing.assert_array_equal(answers[way], expected, err_msg=way)

@@ -1,13 +1,16 @@
 """generate() of encoder-decoders chooses the tokens that PyTorch's does, in every family."""
 
-import json
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
-from random_decoders import decoder, encoder_decoders, in_torch, randomize, to_tf
+from random_decoders import (
+    answers_without_tfhf,
+    decoder,
+    encoder_decoders,
+    in_torch,
+    randomize,
+    to_tf,
+)
 
 import tfhf
 
@@ -283,32 +286,7 @@ def test_contrastive_search(bart):
 def test_in_a_saved_model_without_tfhf(bart, tmp_path):
     ways = {"greedy": {}, "beams": {"num_beams": 3, "num_return_sequences": 2, **ENDS}}
     inputs = to_tf(sources(3))
-    spec = tf.TensorSpec([None, None], tf.int32)
-
-    def signature(settings):
-        @tf.function
-        def serve(input_ids, attention_mask):
-            ids = bart.generate(
-                input_ids, attention_mask=attention_mask, max_new_tokens=6, **settings
-            )
-            return {"ids": ids}
-
-        return serve.get_concrete_function(input_ids=spec, attention_mask=spec)
-
-    served = tf.Module()
-    served.model = bart
-    functions = {way: signature(settings) for way, settings in ways.items()}
-    tf.saved_model.save(served, tmp_path / "saved", functions)
-    program = (
-        "import json, sys, tensorflow as tf; loaded = tf.saved_model.load(sys.argv[1]);"
-        "inputs = {k: tf.constant(v) for k, v in json.loads(sys.argv[2]).items()};"
-        "answers = {k: f(**inputs)['ids'].numpy().tolist() for k, f in loaded.signatures.items()};"
-        "assert 'tfhf' not in sys.modules and 'transformers' not in sys.modules;"
-        "print(json.dumps(answers))"
-    )
-    listed = json.dumps({name: value.numpy().tolist() for name, value in inputs.items()})
-    command = [sys.executable, "-c", program, str(tmp_path / "saved"), listed]
-    answers = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    answers = answers_without_tfhf(bart, ways, inputs, tmp_path / "saved")
     for way, settings in ways.items():
         expected = bart.generate(**inputs, max_new_tokens=6, **settings)
         np.testing.assert_array_equal(answers[way], expected, err_msg=way)
