@@ -14,17 +14,14 @@ With access to the Hugging Face Hub, it takes any checkpoint and any dataset by 
 """
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
 import numpy as np
-from datasets import ClassLabel, DatasetDict, load_dataset
+from datasets import DatasetDict, load_dataset
+from film_reviews import checkpoint, film_reviews
 
 import tfhf
-
-DEMO_DATA = Path(__file__).parents[1] / "tools/demo_data"
 
 
 def main() -> None:
@@ -107,16 +104,7 @@ def load_sentences(name: str | None) -> DatasetDict:
     """Load a dataset of the Hub by its name, or the demo's film reviews."""
     if name is not None:
         return load_dataset(*name.rsplit("/", 1))
-    folder = demo_folders()[1]
-    files = {split: str(folder / f"{split}.jsonl") for split in ("train", "validation", "test")}
-    reviews = load_dataset("json", data_files=files)
-    return reviews.cast_column("label", ClassLabel(names=["negative", "positive"]))
-
-
-def demo_folders() -> list[Path]:
-    """Return the folders of the demo's checkpoint and sentences, fetched on first use."""
-    run = subprocess.run([sys.executable, DEMO_DATA], stdout=subprocess.PIPE, text=True, check=True)
-    return [Path(line) for line in run.stdout.splitlines()]
+    return film_reviews()
 
 
 def parse_options() -> argparse.Namespace:
@@ -138,7 +126,7 @@ def parse_options() -> argparse.Namespace:
     add("--output-dir", type=Path, default=Path("runs/movie-sentiment"), help="checkpoint, logs")
     add("--export-dir", type=Path, default=Path("saved_models/movie-sentiment"))
     options = parser.parse_args()
-    options.model = options.model or demo_folders()[0]
+    options.model = options.model or checkpoint()
     return options
 
 

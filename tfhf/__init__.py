@@ -19,6 +19,7 @@ from tfhf.models.names import MODELS
 __version__ = "0.1.0"
 
 _MODULES: dict[str, tuple[str, ...]] = {
+    "tfhf.adapters": ("LoraConfig",),
     "tfhf.auto": (
         "TFAutoModel",
         "TFAutoModelForCausalLM",
@@ -45,6 +46,8 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "default_data_collator",
         "prepare_tf_dataset",
     ),
+    "tfhf.data.position": ("DataPosition",),
+    "tfhf.data.tfrecord": ("read_tfrecords", "write_tfrecords"),
     "tfhf.generation": ("TextIteratorStreamer", "TextStreamer"),
     "tfhf.generation.logits_processor_list": ("TFLogitsProcessorList",),
     "tfhf.generation.logits_processors": (
@@ -67,22 +70,44 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "TFNoRepeatNGramLogitsProcessor",
         "TFRepetitionPenaltyLogitsProcessor",
     ),
+    "tfhf.hub": ("PushToHubCallback", "create_model_card", "push_folder"),
+    "tfhf.keras_hub_bridge": ("from_keras_hub", "to_keras_hub"),
     "tfhf.layers": ("get_tf_activation",),
+    "tfhf.metrics": ("F1Score", "load_metric"),
     "tfhf.modeling": ("TFPreTrainedModel",),
     "tfhf.models.encoder_decoder": ("TFEncoderDecoderModel",),
     "tfhf.models.transfo_xl_config": ("TransfoXLConfig",),
     "tfhf.pipelines": ("Pipeline", "PipelineException", "pipeline"),
     "tfhf.sentence_encoder": ("SentenceEncoder",),
     "tfhf.serving": ("export_model",),
+    "tfhf.serving.client": ("ServingClient",),
+    "tfhf.serving.connection": ("ServingError",),
     "tfhf.tokenization": ("AutoTokenizer", "TransfoXLTokenizer", "tensorflow_tokenizer"),
-    "tfhf.tokenization.graph": ("GraphTokenizer", "TFBertTokenizer"),
+    "tfhf.tokenization.graph": ("GraphTokenizer", "TFBertTokenizer", "TFGPT2Tokenizer"),
     "tfhf.training": (
         "AdamWeightDecay",
-        "F1Score",
+        "EarlyStoppingCallback",
+        "EvalPrediction",
         "KerasMetricCallback",
+        "LabelSmoother",
+        "PredictionOutput",
+        "ProgressLine",
+        "Seq2SeqTrainer",
+        "Seq2SeqTrainingArguments",
+        "StopOnBadLoss",
+        "TensorBoardExamples",
+        "Trainer",
+        "TrainerState",
+        "TrainingArguments",
+        "TrainingCheckpoint",
         "WarmUp",
         "create_optimizer",
+        "get_last_checkpoint",
+        "get_scheduler",
+        "layerwise_lr_decay",
     ),
+    "tfhf.training.launch": ("notebook_launcher",),
+    "tfhf.training.strategy": ("make_strategy",),
 }
 _MODULES |= {f"tfhf.models.{module}": names for module, names in MODELS.items()}
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -1,6 +1,7 @@
 """Losses that models compute from ``labels``, equal to those of the PyTorch classes.
 
 All are scalars in float32: the mean over the examples, or over the tokens that are not ignored.
+On a replica of a ``tf.distribute`` strategy, its share of the mean over the global batch.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfhf.layers.checks import require_range
+from tfhf.layers.replicas import weighted_mean
 
 IGNORED = -100
 
@@ -43,8 +45,7 @@ def cross_entropy(
     counted = tf.not_equal(labels, ignored)
     labels = require_range(tf.where(counted, labels, 0), classes, argument)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    weights = tf.cast(counted, tf.float32)
-    return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
+    return weighted_mean(losses, tf.cast(counted, tf.float32))
 
 
 def causal_lm_loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -79,9 +80,8 @@ def replaced_token_loss(
     targets = tf.cast(require_range(labels, 2, "labels"), tf.float32)
     losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
     if attention_mask is None:
-        return tf.reduce_mean(losses)
-    weights = tf.cast(tf.equal(attention_mask, 1), tf.float32)
-    return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
+        return weighted_mean(losses)
+    return weighted_mean(losses, tf.cast(tf.equal(attention_mask, 1), tf.float32))
 
 
 def sequence_classification_loss(labels: tf.Tensor, logits: tf.Tensor, config: Any) -> tf.Tensor:
@@ -106,16 +106,16 @@ def sequence_classification_loss(labels: tf.Tensor, logits: tf.Tensor, config: A
     logits = tf.cast(logits, tf.float32)
     targets = tf.cast(labels, tf.float32)
     if problem_type == "regression" and config.num_labels == 1:
-        return tf.reduce_mean(tf.square(tf.reshape(logits, [-1]) - tf.reshape(targets, [-1])))
+        return weighted_mean(tf.square(tf.reshape(logits, [-1]) - tf.reshape(targets, [-1])))
     if not targets.shape.is_compatible_with(logits.shape):
         raise ValueError(
             f"labels of a {problem_type} must be [batch, num_labels] = {logits.shape}, but their "
             f"shape is {targets.shape} (labels that are classes must be integers)"
         )
     if problem_type == "regression":
-        return tf.reduce_mean(tf.square(logits - targets))
+        return weighted_mean(tf.square(logits - targets))
     if problem_type == "multi_label_classification":
-        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, logits))
+        return weighted_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, logits))
     raise ValueError(
         "config.problem_type must be regression, single_label_classification or "
         f"multi_label_classification, but it is {problem_type!r}"

@@ -1,16 +1,13 @@
 """TFPreTrainedModel: what every model can do beside its forward pass.
 
-Calling it the ways that Transformers users know, training it with or without a Keras loss, reading
-and writing checkpoints, and export. The forward passes are in ``tfhf/models``.
+Generating, reading and writing checkpoints, export, and its parts; ``keras_model.py`` has calling
+and training. The forward passes are in ``tfhf/models``.
 """
 
 from __future__ import annotations
 
 import copy
-import logging
 import os
-from collections import UserDict
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import keras
@@ -18,25 +15,19 @@ import numpy as np
 import tensorflow as tf
 from transformers import GenerationConfig, PretrainedConfig
 
+from tfhf.adapters import TFAdapterMixin, save_adapter
 from tfhf.checkpoints import pretrained
 from tfhf.checkpoints.weight_table import WeightTable
+from tfhf.keras_model import TFKerasModel
 from tfhf.layers import Embedding
-from tfhf.layers.cache import as_key_values
 from tfhf.layers.embeddings import token_vectors
-from tfhf.outputs import ModelOutput
+from tfhf.layers.low_rank import updates
 
 if TYPE_CHECKING:
     import datasets
 
-logger = logging.getLogger(__name__)
 
-INTERNAL_LOSSES = (None, "auto", "auto_with_warning", "passthrough")
-FLAGS = ("output_attentions", "output_hidden_states", "training")
-#: Arguments that are no tensors, and stay as they are.
-NON_TENSORS = (*FLAGS, "encoder_outputs", "use_cache")
-
-
-class TFPreTrainedModel(keras.Model):
+class TFPreTrainedModel(TFAdapterMixin, TFKerasModel):
     """Base of all models: a Keras model that takes a Transformers configuration.
 
     Args:
@@ -58,11 +49,6 @@ class TFPreTrainedModel(keras.Model):
     config_class: ClassVar[Any]
     base_model_prefix: ClassVar[str]
     weight_table: WeightTable
-    main_input_name: ClassVar[str] = "input_ids"
-    #: Tensors that ``call`` takes, in the order of positional arguments.
-    input_names: ClassVar[tuple[str, ...]]
-    #: Labels that ``call`` takes, each with the output that is compared with it.
-    label_outputs: ClassVar[dict[str, str]] = {}
     can_generate: ClassVar[bool] = False
     framework: ClassVar[str] = "tf"
 
@@ -78,7 +64,6 @@ class TFPreTrainedModel(keras.Model):
         super().__init__(dtype=dtype, name=name, autocast=False)
         self.config = config
         self.name_or_path = getattr(config, "name_or_path", "")
-        self._internal_loss = True
         if self.can_generate:
             self.generation_config = GenerationConfig.from_model_config(config)
             self.generation_functions: dict[Any, Any] = {}
@@ -93,215 +78,6 @@ class TFPreTrainedModel(keras.Model):
             if not layer.built:
                 layer.build(None)
         self.built = True
-
-    # Calling ------------------------------------------------------------------------------------
-
-    def __call__(
-        self, inputs: Any = None, *args: Any, return_dict: bool | None = None, **kwargs: Any
-    ) -> Any:
-        """Run the model on tensors, arrays or lists.
-
-        ``model(input_ids, attention_mask)``, ``model({"input_ids": …})``,
-        ``model([input_ids, …])``, ``model(tokens)`` and ``model(**tokens)`` all work; so do Keras's
-        symbolic tensors.
-
-        Returns:
-            A :class:`~tfhf.outputs.ModelOutput`, or a tuple with ``return_dict=False``.
-        """
-        outputs = super().__call__(**self._named_arguments(inputs, args, kwargs))
-        if return_dict is None:
-            return_dict = getattr(self.config, "return_dict", True)
-        return outputs if return_dict else outputs.to_tuple()
-
-    def _named_arguments(
-        self, inputs: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> dict[str, Any]:
-        accepted = (*self.input_names, *self.label_outputs, *FLAGS)
-        unknown = [name for name in kwargs if name not in accepted]
-        if unknown:
-            raise TypeError(f"{type(self).__name__} takes no argument {unknown[0]!r}")
-        if isinstance(inputs, Mapping | UserDict):
-            ignored = [name for name in inputs if name not in accepted]
-            if ignored:
-                logger.warning("%s ignores the inputs %s", type(self).__name__, ignored)
-            named = {name: inputs[name] for name in inputs if name in accepted}
-            positional = args
-        elif isinstance(inputs, list | tuple) and any(_is_tensor(item) for item in inputs):
-            named = dict(zip(self.input_names, inputs))
-            positional = (*inputs[len(self.input_names) :], *args)
-        else:
-            named = dict(zip(self.input_names, (inputs, *args)))
-            positional = args[len(self.input_names) - 1 :]
-        if positional:
-            raise TypeError(
-                f"{type(self).__name__} takes at most {len(self.input_names)} inputs by position, "
-                "in a list, or by name in one dict"
-            )
-        twice = [name for name in kwargs if name not in FLAGS and named.get(name) is not None]
-        if twice:
-            raise TypeError(f"{type(self).__name__} got {twice[0]!r} twice")
-        named |= kwargs
-        return {name: _argument(name, value) for name, value in named.items() if value is not None}
-
-    def token_vectors(
-        self, input_ids: tf.Tensor | None, inputs_embeds: tf.Tensor | None
-    ) -> tf.Tensor:
-        """Return the token vectors [batch, length, size] of either input, after checking it.
-
-        Raises:
-            ValueError: neither or both inputs, or one that cannot be right: see `layers.checks`.
-        """
-        table = self.get_input_embeddings()
-        return token_vectors(table, input_ids, inputs_embeds, max_length=self.max_length)
-
-    # Training -----------------------------------------------------------------------------------
-
-    def compile(
-        self,
-        optimizer: Any = "rmsprop",
-        loss: Any = "auto",
-        *,
-        jit_compile: Any = False,
-        **kwargs: Any,
-    ) -> None:
-        """Configure training, as ``keras.Model.compile``.
-
-        Args:
-            optimizer: a Keras optimizer, or its name.
-            loss: a Keras loss; left out, the model's own loss is trained, from labels in the
-                features or beside them.
-            jit_compile: compile steps with XLA. Keras's "auto" compiles anew for every padded
-                length; docs/performance.md has the figures behind ``False``. XLA leaves out the
-                checks of ids and labels.
-            **kwargs: the other arguments of ``keras.Model.compile``. A list of ``metrics`` is for
-                each of several outputs.
-        """
-        several_outputs = len(set(self.label_outputs.values())) > 1
-        if several_outputs and isinstance(kwargs.get("metrics"), list | tuple):
-            metrics = list(kwargs["metrics"])
-            kwargs["metrics"] = {name: metrics for name in self.label_outputs}
-        self._internal_loss = loss is None or (isinstance(loss, str) and loss in INTERNAL_LOSSES)
-        super().compile(
-            optimizer=optimizer,
-            loss=None if self._internal_loss else loss,
-            jit_compile=jit_compile,
-            **kwargs,
-        )
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile again as before ``model.save``; ``load_model`` calls it."""
-        import tfhf.training  # noqa: F401, registers the optimizers that a file may name
-
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None:
-            self.optimizer.build(self.trainable_variables)
-
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """Train as ``keras.Model.fit``; a ``BatchEncoding`` is taken as a dictionary."""
-        if isinstance(x, tf.data.Dataset):
-            kwargs.setdefault("shuffle", False)  # a dataset shuffles itself; Keras warns of True
-        return super().fit(_as_dict(x), *args, **kwargs)
-
-    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate as ``keras.Model.evaluate``."""
-        return super().evaluate(_as_dict(x), *args, **kwargs)
-
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """Predict as ``keras.Model.predict``; the output type holds NumPy arrays."""
-        return super().predict(_as_dict(x), *args, **kwargs)
-
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """One step of ``fit``."""
-        # Keras learns that data has ended by asking for more, within this graph: what does not
-        # depend on a batch (the step count, the decay of weights) must wait for there to be one.
-        # XLA waits for all its inputs anyway, and could not lift the first step's variables.
-        if self.jit_compile:
-            return super().train_step(self._arrange(data))
-        tensors = tf.nest.flatten(data, expand_composites=True)
-        with tf.control_dependencies([tensor for tensor in tensors if tensor is not None]):
-            return super().train_step(self._arrange(data))
-
-    def test_step(self, data: Any) -> dict[str, Any]:
-        """One step of ``evaluate``."""
-        return super().test_step(self._arrange(data))
-
-    def predict_step(self, data: Any) -> ModelOutput:
-        """One step of ``predict``; labels are left out, and so is what only more tokens need."""
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return self(self._features(x)[0] | self.final_inputs, training=False)
-
-    def _features(self, x: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the inputs and the labels of one batch of features, by name."""
-        named = self._named_arguments(x, (), {})
-        labels = {name: named.pop(name) for name in self.label_outputs if name in named}
-        return named, labels
-
-    def _arrange(self, data: Any) -> tuple[Any, Any, Any]:
-        """Put labels where the loss looks for them, wherever the dataset has them."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        features, labels = self._features(x)
-        if isinstance(y, Mapping):
-            labels |= {name: y[name] for name in y if name in self.label_outputs}
-        elif y is not None and self._internal_loss:
-            labels[next(iter(self.label_outputs), "")] = y
-        if self._internal_loss:
-            if not self.label_outputs:
-                raise ValueError(f"{type(self).__name__} has no loss of its own: compile(loss=…)")
-            if not labels:
-                raise ValueError(
-                    f"Could not find label column(s) in the input: {type(self).__name__} needs "
-                    f"{list(self.label_outputs)} among {sorted(features)} or as y"
-                )
-            if sample_weight is not None:
-                raise ValueError(
-                    "sample_weight and class_weight need a Keras loss: compile(loss="
-                    "keras.losses.SparseCategoricalCrossentropy(from_logits=True))"
-                )
-            features |= labels
-        if y is None or isinstance(y, Mapping):
-            y = next(iter(labels.values())) if len(labels) == 1 else labels or y
-        return features, y, sample_weight
-
-    def _compared(self, y: Any, y_pred: Any) -> Any:
-        """Return that part of the outputs which losses and metrics compare with ``y``."""
-        if not isinstance(y_pred, ModelOutput):
-            return y_pred
-        if isinstance(y, Mapping):
-            return {name: y_pred[self.label_outputs.get(name, str(name))] for name in y}
-        return y_pred[next(iter(self.label_outputs.values()), 0)]
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> tf.Tensor:
-        """Return the model's own loss, or that of ``compile(loss=…)``."""
-        if self._internal_loss:
-            if y_pred.loss is None:
-                raise ValueError(f"{type(self).__name__} needs all of {list(self.label_outputs)}")
-            return y_pred.loss
-        return super().compute_loss(x, y, self._compared(y, y_pred), sample_weight, training)
-
-    def compute_metrics(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
-    ) -> dict[str, Any]:
-        """Update the metrics of ``compile(metrics=…)`` with the output that fits the labels."""
-        return super().compute_metrics(x, y, self._compared(y, y_pred), sample_weight)
-
-    def prepare_tf_dataset(
-        self, dataset: datasets.Dataset, *args: Any, **kwargs: Any
-    ) -> tf.data.Dataset:
-        """Make batches for ``fit`` from a ``datasets.Dataset``.
-
-        Arguments are those of :func:`tfhf.data.prepare_tf_dataset`: ``batch_size``, ``shuffle``,
-        ``tokenizer``, ``collate_fn``, ``drop_remainder``, ….
-        """
-        from tfhf.data import prepare_tf_dataset
-
-        return prepare_tf_dataset(self, dataset, *args, **kwargs)
 
     # Generation ---------------------------------------------------------------------------------
 
@@ -323,8 +99,11 @@ class TFPreTrainedModel(keras.Model):
                 tokens that may follow; ``assistant_model``, a small model that guesses, so that
                 this one reads several tokens at a time; ``streamer``, which is given tokens as
                 they come;
-                ``tokenizer``, for ``stop_strings``; ``jit_compile``, whether to use XLA; any
-                setting; any input of the model. ``seed`` is an integer or two.
+                ``tokenizer``, for ``stop_strings``; ``stopping_criteria``, functions of
+                ``(input_ids, cur_len)`` that say which rows are complete, bool [rows];
+                ``jit_compile``, whether to use XLA; any setting; any input of the model. ``seed``
+                is an integer or two, or [batch, 2]: two for each row, which then gets what it
+                would get alone.
 
         Returns:
             int [rows, length], the prompts (not those of vectors) and what follows, or with
@@ -377,6 +156,20 @@ class TFPreTrainedModel(keras.Model):
 
         return compute_transition_scores(sequences, scores, beam_indices, normalize_logits)
 
+    # Data -----------------------------------------------------------------------------------------
+
+    def prepare_tf_dataset(
+        self, dataset: datasets.Dataset, *args: Any, **kwargs: Any
+    ) -> tf.data.Dataset:
+        """Make batches for ``fit`` from a ``datasets.Dataset``.
+
+        Arguments are those of :func:`tfhf.data.prepare_tf_dataset`: ``batch_size``, ``shuffle``,
+        ``tokenizer``, ``collate_fn``, ``drop_remainder``, ….
+        """
+        from tfhf.data import prepare_tf_dataset
+
+        return prepare_tf_dataset(self, dataset, *args, **kwargs)
+
     # Checkpoints --------------------------------------------------------------------------------
 
     @classmethod
@@ -411,6 +204,11 @@ class TFPreTrainedModel(keras.Model):
             raise ValueError(f"from_pretrained takes keyword arguments only, but got {args!r}")
         return pretrained.from_pretrained(cls, pretrained_model_name_or_path, **kwargs)
 
+    @classmethod
+    def scoring_part(cls, config: PretrainedConfig) -> tuple[PretrainedConfig, WeightTable, str]:
+        """Return the configuration and the weights of what scores tokens; how their names begin."""
+        return config, cls.weight_table, ""
+
     def save_pretrained(
         self,
         save_directory: str | os.PathLike,
@@ -422,7 +220,7 @@ class TFPreTrainedModel(keras.Model):
         """Write ``config.json`` and ``model.safetensors`` as PyTorch's classes read them.
 
         The folder changes at once: killed at any moment, it holds the old checkpoint or the new.
-        Other files in it are kept.
+        Other files in it are kept. Of a model with an adapter, the adapter alone is written.
 
         Args:
             save_directory: the folder; made if need be.
@@ -430,7 +228,10 @@ class TFPreTrainedModel(keras.Model):
             push_to_hub: upload the folder as well; ``kwargs`` go to :meth:`push_to_hub`.
             **kwargs: ``repo_id`` (default: the folder's name) and the arguments of `push_to_hub`.
         """
-        pretrained.save_pretrained(self, save_directory, max_shard_size=max_shard_size)
+        if any(not update.merged for _, update in updates(self)):
+            save_adapter(self, save_directory)
+        else:
+            pretrained.save_pretrained(self, save_directory, max_shard_size=max_shard_size)
         if push_to_hub:
             from tfhf.hub import push_folder
 
@@ -442,17 +243,25 @@ class TFPreTrainedModel(keras.Model):
 
         return push_model(self, repo_id, **kwargs)
 
-    def export(self, directory: str | os.PathLike, tokenizer: Any = None, **kwargs: Any) -> str:
+    def export(
+        self,
+        directory: str | os.PathLike,
+        tokenizer: Any = None,
+        task: str | None = None,
+        **kwargs: Any,
+    ) -> str:
         """Write the next version of a SavedModel for TF Serving; with ``tokenizer`` it takes text.
 
         See :func:`tfhf.serving.export_model` for the arguments and the signatures.
         """
         from tfhf.serving import export_model
 
-        return export_model(self, directory, tokenizer, **kwargs)
+        return export_model(self, directory, tokenizer, task, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         """Return what ``model.save("x.keras")`` keeps of the model beside its weights."""
+        if self.adapter is not None:
+            raise ValueError("the model has an adapter: save_pretrained, or delete_adapter first")
         return {
             "config": self.config.to_dict(),
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
@@ -498,6 +307,17 @@ class TFPreTrainedModel(keras.Model):
         """Return the table of token embeddings."""
         return self.base_model.embeddings.token
 
+    def token_vectors(
+        self, input_ids: tf.Tensor | None, inputs_embeds: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Return the token vectors [batch, length, size] of either input, after checking it.
+
+        Raises:
+            ValueError: neither or both inputs, or one that cannot be right: see `layers.checks`.
+        """
+        table = self.get_input_embeddings()
+        return token_vectors(table, input_ids, inputs_embeds, max_length=self.max_length)
+
     def resize_token_embeddings(self, new_num_tokens: int | None = None) -> Embedding:
         """Have room for another number of tokens, in the head that scores them too.
 
@@ -530,6 +350,10 @@ class TFPreTrainedModel(keras.Model):
             raise ValueError(f"new_num_tokens must be at least 1, but it is {new_num_tokens}")
         for layer in layers:
             layer.resize(new_num_tokens)
+        self.forget_functions()
+
+    def forget_functions(self) -> None:
+        """Forget what was traced or compiled, for the model is another one now."""
         self.train_function = self.test_function = self.predict_function = None
         if self.can_generate:
             self.generation_functions.clear()
@@ -564,11 +388,6 @@ class TFPreTrainedModel(keras.Model):
         weights = self.trainable_weights if only_trainable else self.weights
         return sum(int(np.prod(weight.shape)) for weight in weights)
 
-    @property
-    def final_inputs(self) -> dict[str, bool]:
-        """What says that no tokens follow: keys and values need not be returned."""
-        return {"use_cache": False} if "use_cache" in self.input_names else {}
-
     def output_flags(
         self, output_attentions: bool | None, output_hidden_states: bool | None
     ) -> dict[str, bool]:
@@ -589,18 +408,3 @@ class TFPreTrainedModel(keras.Model):
         config.architectures = [type(self).__name__.removeprefix("TF")]
         config.dtype = self.dtype_policy.variable_dtype
         return config
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, tf.Tensor | tf.Variable | np.ndarray | keras.KerasTensor)
-
-
-def _argument(name: str, value: Any) -> Any:
-    """Return an argument of ``call`` as the models take it."""
-    if name == "past_key_values":
-        return as_key_values(value)
-    return value if name in NON_TENSORS or _is_tensor(value) else tf.convert_to_tensor(value)
-
-
-def _as_dict(x: Any) -> Any:
-    return dict(x) if isinstance(x, UserDict) else x

@@ -81,8 +81,8 @@ class ModelOutput(OrderedDict):
 
 
 def _is_pairs(value: Any) -> bool:
-    """Whether TensorFlow rebuilds a mapping, which it does from an iterable of (key, value)."""
-    return isinstance(value, Iterator) or (
+    """Whether TensorFlow rebuilds a mapping: from (key, value) pairs, or from a dictionary."""
+    return isinstance(value, Iterator | dict) or (
         isinstance(value, list) and all(isinstance(item, tuple) for item in value)
     )
 

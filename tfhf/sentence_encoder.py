@@ -163,7 +163,7 @@ class SentenceEncoder:
             for name, spec in model.input_signature.items()
             if name in tokenizer.model_input_names
         }
-        self._vectors = tf.function(self._pool, input_signature=[self._signature])
+        self._vectors = tf.function(self.embed, input_signature=[self._signature])
 
     @classmethod
     def from_pretrained(
@@ -286,6 +286,24 @@ class SentenceEncoder:
         result = vectors[0] if isinstance(sentences, str) else vectors
         return result if convert_to_numpy else tf.constant(result)
 
+    def export(self, directory: str | os.PathLike[str], **options: Any) -> str:
+        """Write the next version of a SavedModel for TF Serving: texts in, vectors out.
+
+        See :func:`tfhf.serving.export_model` for ``options``, and its ``sentence-embeddings`` for
+        the signature. The prompt is that of ``default_prompt_name``.
+        """
+        from tfhf.serving import export_model
+
+        settings: dict[str, Any] = {
+            "pooling": self.pooling,
+            "after": self.after,
+            "max_length": self.max_length,
+            "prompt": self.prompts.get(self.default_prompt_name or "", ""),
+        }
+        return export_model(
+            self.model, directory, self.tokenizer, "sentence-embeddings", **settings | options
+        )
+
     def similarity(self, a: Any, b: Any) -> np.ndarray:
         """Compare vectors: float32 [a, b], by the measure that the folder names or the cosine.
 
@@ -296,8 +314,14 @@ class SentenceEncoder:
         pair = [np.atleast_2d(np.asarray(vectors, np.float32)) for vectors in (a, b)]
         return self._similarity(*pair)
 
-    def _pool(self, tokens: dict[str, tf.Tensor]) -> tf.Tensor:
-        states = tf.cast(self.model(**tokens, return_dict=True).last_hidden_state, tf.float32)
+    def embed(self, tokens: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Return the vectors of tokenized sentences: float32 [batch, vector_size].
+
+        Args:
+            tokens: int32 ``input_ids``, ``attention_mask``, … [batch, length].
+        """
+        inputs = {name: tokens[name] for name in self._signature}
+        states = tf.cast(self.model(**inputs, return_dict=True).last_hidden_state, tf.float32)
         seen = tf.cast(tokens["attention_mask"], tf.float32)
         vectors = tf.concat([POOLINGS[name](states, seen) for name in self.pooling], axis=-1)
         for step in self.after:

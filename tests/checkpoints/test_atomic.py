@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tfhf.checkpoints import atomic
-from tfhf.checkpoints.atomic import new_version, replace_folder, write_file
+from tfhf.checkpoints.atomic import new_version, replace_file, replace_folder, write_file
 
 
 def contents(folder):
@@ -541,3 +541,38 @@ def test_a_version_that_another_takes_meanwhile_is_not_overwritten(tmp_path, mon
         monkeypatch.setattr(os, "listdir", late)
     assert contents(tmp_path / "1") == theirs
     assert contents(tmp_path / "2") == {"ours": ""}
+
+
+def test_a_file_written_line_by_line(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    write_file(path, "old")
+    with replace_file(path, encoding="utf-8") as file:
+        file.write("Straße\r\n")
+        file.flush()
+        assert path.read_text() == "old"
+    assert path.read_bytes() == "Straße\r\n".encode()
+    with pytest.raises(KeyError), replace_file(path) as file:
+        file.write(b"half")
+        raise KeyError
+    assert path.read_bytes() == "Straße\r\n".encode() and len(contents(tmp_path)) == 1
+
+
+def test_the_folder_that_the_process_works_in_stays(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint"
+    write(path, {"config.json": "old", "sub/x": "kept"})
+    for place in (path, path / "sub"):
+        monkeypatch.chdir(place)
+        inode = path.stat().st_ino
+        with replace_folder(path) as folder:
+            write(folder, {"config.json": "new"})
+        assert path.stat().st_ino == inode
+        assert contents(tmp_path) == {"checkpoint/config.json": "new", "checkpoint/sub/x": "kept"}
+
+
+def test_a_working_folder_that_is_gone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with replace_folder(tmp_path / "checkpoint") as folder:
+        write(folder, {"config.json": "new"})
+    assert contents(tmp_path) == {"checkpoint/config.json": "new"}

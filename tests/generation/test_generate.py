@@ -178,6 +178,50 @@ def test_rows_padded_at_the_left_are_as_alone(settings):
         np.testing.assert_array_equal(together[i, width : width + len(new)], new)
 
 
+def new_tokens_alone(model, inputs, row, **settings):
+    """Return what follows one of several prompts if it is the only one."""
+    prompt = inputs["input_ids"][row][inputs["attention_mask"][row] == 1]
+    return model.generate(tf.constant(prompt[None]), **settings)[:, len(prompt) :].numpy()
+
+
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "settings",
+    [{"num_return_sequences": 2}, pytest.param({"num_beams": 3}, marks=pytest.mark.slow)],
+)
+def test_rows_with_seeds_of_their_own_are_as_alone(settings, jit_compile):
+    model, inputs = decoder(GPT2), prompts(1)
+    randomize(model, 1)
+    settings = {"do_sample": True, "max_new_tokens": 6, "jit_compile": jit_compile, **settings}
+    seeds = [[5, 1], [2, 0], [5, 1], [2**31 - 1, 7]]
+    together = model.generate(**to_tf(inputs), **settings, seed=seeds)
+    together = together.numpy()[:, inputs["input_ids"].shape[1] :].reshape(len(seeds), -1, 6)
+    for row, seed in enumerate(seeds):
+        alone = new_tokens_alone(model, inputs, row, **settings, seed=seed)
+        np.testing.assert_array_equal(together[row], alone)
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 3, "length_penalty": 2.0}])
+def test_a_criterion_of_ones_own(settings):
+    """Rows that it ends are as with a limit of their own."""
+    model, inputs = decoder(GPT2), prompts(2)
+    randomize(model, 2)
+    width, most = inputs["input_ids"].shape[1], [3, 8, 1, 5]
+
+    def enough(input_ids, cur_len):
+        copies = input_ids.shape[0] or tf.shape(input_ids)[0]
+        return cur_len - width >= tf.repeat(most, copies // len(most))
+
+    options = {"pad_token_id": 28, **settings}
+    together = model.generate(
+        **to_tf(inputs), **options, max_new_tokens=8, stopping_criteria=[enough]
+    )
+    for row, limit in enumerate(most):
+        alone = new_tokens_alone(model, inputs, row, **options, max_new_tokens=limit)[0]
+        np.testing.assert_array_equal(together[row, width : width + len(alone)], alone)
+        assert np.all(together[row, width + limit :] == 28)
+
+
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("settings", [{}, BEAMS["early"], {"do_sample": True, "seed": 3}])
 def test_in_the_callers_graph(settings, jit_compile):

@@ -26,7 +26,7 @@ import tfhf
 from tfhf.layers import Dropout
 from tfhf.models.decoder import TFDecoderPreTrainedModel
 from tfhf.models.names import MODELS
-from tfhf.models.seq2seq import TFSeq2SeqPreTrainedModel
+from tfhf.models.seq2seq_base import TFSeq2SeqPreTrainedModel
 
 WITHOUT_LABELS = ("Model", "TextModel", "DoubleHeadsModel")
 

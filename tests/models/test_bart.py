@@ -1,9 +1,13 @@
 """BART equals PyTorch's: every head, with every option of its configuration."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
-from parity import ParityTests
+import transformers
+from parity import ParityTests, randomize, to_torch
+from random_decoders import config_of
 from safetensors.numpy import load_file, save_file
 from transformers import BartConfig
 
@@ -79,6 +83,60 @@ def test_the_fixed_bias_is_not_trained():
     ours.fit({"input_ids": IDS, "labels": IDS}, verbose=0)
     np.testing.assert_array_equal(ours.lm_head.bias, np.arange(29.0))
     assert len(ours.trainable_weights) == len(ours.weights) - 1
+
+
+@pytest.mark.parametrize("stack", ["encoder", "decoder"])
+@pytest.mark.parametrize("drop", [0.0, 0.5, 1.0])
+def test_layers_are_left_out_in_training(stack, drop):
+    ours = model(**{f"{stack}_layerdrop": drop, "dropout": 0.0, f"{stack}_layers": 3})
+    skipped = {True: [], False: []}
+    for training, seen in skipped.items():
+        for _ in range(12 if drop == 0.5 else 2):
+            states = ours(IDS, output_hidden_states=True, training=training)
+            states = [state.numpy() for state in states[f"{stack}_hidden_states"]]
+            seen.append([np.array_equal(a, b) for a, b in itertools.pairwise(states)])
+    assert not np.any(skipped[False])
+    shares = np.mean(skipped[True], axis=0)
+    np.testing.assert_allclose(shares, [drop] * 3, atol=0.45 * (drop == 0.5))
+    if drop == 0.5:  # each by itself
+        assert len({tuple(row) for row in skipped[True]}) > 2
+
+
+def test_training_with_layers_left_out():
+    ours = model(encoder_layerdrop=0.5, decoder_layerdrop=0.5)
+    ours.compile("sgd")
+    losses = ours.fit({"input_ids": IDS, "labels": IDS}, epochs=3, verbose=0).history["loss"]
+    assert np.all(np.isfinite(losses))
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("infinite", [False, True])
+@pytest.mark.parametrize("family", ["Bart", "LED", "Marian", "MBart", "Pegasus"])
+def test_states_that_float16_cannot_hold(family, infinite, tmp_path):
+    """The encoder's are cut: near the limit in mBART and Pegasus, beside an infinity in others."""
+    import torch
+
+    head = "MTModel" if family == "Marian" else "ForConditionalGeneration"
+    theirs = getattr(transformers, f"{family}{head}")(config_of(f"TF{family}{head}")).eval()
+    randomize(theirs, 0)
+    layer = theirs.get_encoder().layers[0]
+    last = layer.fc2 if family in ("MBart", "Pegasus") else layer.final_layer_norm
+    last.bias.data[0] = 65200
+    if infinite:
+        last.weight.data[1] = 60000
+        last.bias.data[1] = 60000
+    theirs.save_pretrained(tmp_path)
+    theirs = type(theirs).from_pretrained(tmp_path, dtype=torch.float16)
+    ours = getattr(tfhf, f"TF{family}{head}").from_pretrained(tmp_path, dtype="float16")
+    inputs = {"input_ids": IDS, "decoder_input_ids": IDS}
+    with torch.no_grad():
+        expected = theirs(**to_torch(inputs), output_hidden_states=True).encoder_hidden_states[1]
+    got = ours(inputs, output_hidden_states=True).encoder_hidden_states[1]
+    np.testing.assert_allclose(got[..., 2:], expected[..., 2:], rtol=0.002, atol=0.02)
+    np.testing.assert_allclose(got[..., :2], expected[..., :2], rtol=0.002, atol=64)
+    largest = np.max(got, axis=(0, 1))[0]
+    is_cut = infinite or family in ("MBart", "Pegasus")
+    assert largest == 64512 if is_cut else 64512 < largest < np.inf
 
 
 def test_labels_are_shifted_to_make_what_the_decoder_reads():

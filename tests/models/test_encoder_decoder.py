@@ -158,6 +158,45 @@ def test_generate(pair, settings, jit_compile):
 
 
 @pytest.mark.oracle
+@pytest.mark.parametrize("parts", ["bert to bert", "bert to gpt2"])
+def test_a_decoder_with_a_head_of_its_own(parts, tmp_path):
+    """Where a file has one, whatever the configuration says."""
+    import torch
+
+    config = EncoderDecoderConfig.from_encoder_decoder_configs(*PARTS[parts], **SPECIAL)
+    assert config.decoder.tie_word_embeddings
+    theirs = transformers.EncoderDecoderModel(config).eval()
+    head = theirs.decoder.get_output_embeddings()
+    head.weight = torch.nn.Parameter(torch.randn_like(head.weight))
+    theirs.save_pretrained(tmp_path / "theirs")
+    ours = tfhf.TFEncoderDecoderModel.from_pretrained(tmp_path / "theirs")
+    ours.save_pretrained(tmp_path / "ours")
+    again = tfhf.TFEncoderDecoderModel.from_pretrained(tmp_path / "ours")
+    inputs = cases()["right padding"]
+    expected = theirs(**to_torch(inputs)).logits.detach()
+    for model in (ours, again):
+        assert not model.config.decoder.tie_word_embeddings
+        np.testing.assert_allclose(model(**inputs).logits, expected, rtol=0, atol=2e-5)
+    back = type(theirs).from_pretrained(tmp_path / "ours").decoder.get_output_embeddings()
+    np.testing.assert_array_equal(back.weight.detach(), head.weight.detach())
+
+
+@pytest.mark.slow
+def test_inputs_of_both_parts(tmp_path):
+    config = EncoderDecoderConfig.from_encoder_decoder_configs(*PARTS["bert to gpt2"], **SPECIAL)
+    model = tfhf.TFEncoderDecoderModel(config)
+    inputs = cases()["right padding"]
+    served = tf.saved_model.load(model.export(tmp_path)).signatures["tokens"]
+    assert {"decoder_input_ids", "decoder_attention_mask"} < set(model.input_signature)
+    given = inputs | {
+        "decoder_attention_mask": np.ones_like(inputs["decoder_input_ids"]),
+        "token_type_ids": np.zeros_like(inputs["input_ids"]),
+    }
+    got = served(**{name: tf.constant(value, tf.int32) for name, value in given.items()})
+    np.testing.assert_allclose(got["logits"], model(**inputs).logits, rtol=0, atol=1e-5)
+
+
+@pytest.mark.oracle
 def test_bfloat16(pair):
     theirs, _, folder = pair
     ours = tfhf.TFEncoderDecoderModel.from_pretrained(folder, dtype="bfloat16")

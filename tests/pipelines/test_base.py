@@ -1,10 +1,12 @@
 """What all pipelines share: batches, streams, options, and errors."""
 
 import io
+import time
 
 import numpy as np
 import psutil
 import pytest
+import tensorflow as tf
 import transformers
 from datasets import Dataset
 from golden import FIXTURES, alone, answer, groups, load, make, same
@@ -24,6 +26,19 @@ TASKS = (
     "translation",
     "zero-shot-classification",
 )
+
+
+CHECKPOINTS = dict.fromkeys(TASKS, "bert") | {
+    "summarization": "t5",
+    "text-generation": "gpt2",
+    "translation": "t5",
+}
+OPTIONS = {
+    "summarization": {"max_new_tokens": 3},
+    "text-generation": {"max_new_tokens": 3},
+    "translation": {"max_new_tokens": 3},
+    "zero-shot-classification": {"candidate_labels": ["a", "long label"]},
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +69,10 @@ def test_batches_give_what_single_inputs_give(task, batch_size):
 
 
 def test_order_over_many_windows(classifier, singly, monkeypatch):
-    monkeypatch.setattr(base, "BATCHES_AT_ONCE", 2)
+    monkeypatch.setattr(base, "STREAM_BATCHES", 2)
+    monkeypatch.setattr(base, "LIST_BATCHES", 3)
     same(list(classifier(iter(TEXTS), batch_size=3)), singly)
+    same(classifier(TEXTS, batch_size=3), singly)
 
 
 def test_a_generator_is_read_a_window_at_a_time(classifier, singly):
@@ -69,7 +86,7 @@ def test_a_generator_is_read_a_window_at_a_time(classifier, singly):
     results = classifier(texts(), batch_size=2)
     assert not read
     same(next(results), singly[0])
-    assert len(read) == 2 * base.BATCHES_AT_ONCE
+    assert len(read) == 2 * base.STREAM_BATCHES
     same(list(results), (singly * 4)[1:])
     assert len(read) == 200
 
@@ -87,6 +104,7 @@ def test_datasets(classifier, singly):
 def test_rows_of_similar_length_share_a_batch(classifier, monkeypatch):
     widths = []
     run = classifier.run
+    monkeypatch.setattr(type(classifier), "concurrent_batches", 1)
     monkeypatch.setattr(
         classifier, "run", lambda rows, s: widths.append([*map(base._length, rows)]) or run(rows, s)
     )
@@ -96,9 +114,40 @@ def test_rows_of_similar_length_share_a_batch(classifier, monkeypatch):
     assert flat == sorted(flat, reverse=True)
 
 
-def test_one_graph_serves_all_batches(classifier):
-    classifier(TEXTS)
-    assert classifier._graph.experimental_get_tracing_count() == 1
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.filterwarnings("ignore")
+def test_one_graph_serves_all_batches(task):
+    model, tokenizer = load(task, CHECKPOINTS[task])
+    pipe = tfhf.pipeline(task, model, tokenizer=tokenizer, **OPTIONS.get(task, {}))
+    traced = []
+    read = pipe.read
+    pipe.read = lambda *outputs: traced.append(task) or read(*outputs)
+    model_functions = getattr(model, "generation_functions", {})
+    model_functions.clear()
+    texts = ["film " * i + (tokenizer.mask_token or "") for i in (1, 2, 3, 5, 8, 13)]
+    if task == "question-answering":
+        texts = [{"question": "Who?", "context": text} for text in texts]
+    for batch_size in (1, 2, 4):
+        assert len(pipe(texts, batch_size=batch_size)) == len(texts)
+    if model_functions:
+        (function,) = model_functions.values()
+        assert function.whole.experimental_get_tracing_count() == 1
+        traced.append(task)
+    assert traced == [task]
+
+
+def test_a_batch_that_fails_ends_the_others(classifier, monkeypatch):
+    begun = []
+
+    def run(rows, settings):
+        begun.append(rows)
+        time.sleep(0.01)  # as long as a batch
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr(classifier, "run", run)
+    with pytest.raises(RuntimeError, match="no luck"):
+        classifier(TEXTS * 4, batch_size=1)
+    assert len(begun) < 50
 
 
 def test_without_padding_token_only_equal_lengths_share_a_batch(singly):
@@ -177,6 +226,19 @@ def test_device(classifier, singly):
         same(pipe(TEXTS[:2]), singly[:2])
     with pytest.raises(ValueError, match="device must be -1"):
         tfhf.pipeline("sentiment-analysis", model, tokenizer=tokenizer, device="abacus")(TEXTS[0])
+    with pytest.raises(ValueError, match="device is 'gpu:99', but TensorFlow sees only CPU:0"):
+        tfhf.pipeline("sentiment-analysis", model, tokenizer=tokenizer, device=99)(TEXTS[0])
+
+
+def test_names_of_devices(monkeypatch):
+    there = [tf.config.LogicalDevice(f"/device:GPU:{i}", "GPU") for i in (0, 1)]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda: there)
+    assert [base.device_name(each) for each in (1, "cuda:0", "/GPU:1", "gpu")] == [
+        "/GPU:1",
+        "/GPU:0",
+        "/GPU:1",
+        "/GPU:0",
+    ]
 
 
 def test_unknown_task():
@@ -240,15 +302,31 @@ def test_task_that_cannot_be_told(tmp_path):
         tfhf.pipeline(model=str(tmp_path))
 
 
+def test_checkpoint_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(OSError, match="model='/nowhere/model' is no folder here"):
+        tfhf.pipeline("fill-mask", "/nowhere/model")
+    model, _ = load("text-classification", "bert")
+    model.save_pretrained(tmp_path)
+    with pytest.raises(OSError, match=r"has no tokenizer \(.*tokenizer.json.*\): save the model's"):
+        tfhf.pipeline("text-classification", tmp_path)
+
+
 def test_wrong_arguments(classifier):
     with pytest.raises(ValueError, match="framework must be 'tf', but is 'pt'"):
         tfhf.pipeline("fill-mask", framework="pt")
     with pytest.raises(ValueError, match="never runs code"):
         tfhf.pipeline("fill-mask", trust_remote_code=True)
+    model, tokenizer = load("fill-mask", "bert")
+    with pytest.raises(TypeError, match="task must be a name such as 'fill-mask', but is 5"):
+        tfhf.pipeline(5)
+    with pytest.raises(TypeError, match="model must be a TFPreTrainedModel, a folder or a Hub id"):
+        tfhf.pipeline("fill-mask", tokenizer.backend_tokenizer, tokenizer=tokenizer)
+    with pytest.raises(TypeError, match=r"tokenizer must be a .*, but is a builtins\.int"):
+        tfhf.pipeline("fill-mask", model, tokenizer=5)
     with pytest.raises(ValueError, match="batch_size must be at least 1, but is 0"):
         classifier(TEXTS, batch_size=0)
-    model, tokenizer = load("fill-mask", "bert")
-    with pytest.raises(TypeError, match="topk"):
+    with pytest.raises(TypeError, match="fill-mask has no option 'topk'; it has top_k, targets"):
         tfhf.pipeline("fill-mask", model, tokenizer=tokenizer, topk=3)
     model.name_or_path, name = "", model.name_or_path
     with pytest.raises(ValueError, match="pass the tokenizer, too"):

@@ -25,6 +25,7 @@ def test_labels_by_position():
         (["A film."], {}, "needs at least one label"),
         (["A film.", []], {}, "needs at least one label"),
         (["A film.", " ,"], {}, "needs at least one label"),
+        (["A film.", 3], {}, "candidate_labels must be a list or a text, but is 3"),
         (["A film.", "a", "b"], {}, "expected texts and then candidate_labels"),
         (["A film.", "a"], {"candidate_labels": "b"}, "expected texts and then candidate_labels"),
         (["", "a"], {}, "an input must be a text that is not empty, but is ''"),

@@ -10,7 +10,7 @@ Two cases are weaker:
   xfs, btrfs, tmpfs, … but not NFS). Elsewhere the old folder is first renamed to `.<name>.old-…`; a
   kill between the two renames leaves the path empty, until the next call puts the old folder back.
 - A folder that cannot be renamed (a mount point, a folder of a container's image, one whose parent
-  is read-only) gets its files one by one, each at once.
+  is read-only), or that this process works in, gets its files one by one, each at once.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import IO, Any
 
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # <linux/fs.h>
 _AT_FDCWD = -100
@@ -76,7 +77,9 @@ def replace_folder(path: str | os.PathLike[str], drop: Iterable[str] = ()) -> It
     drop = tuple(drop)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Temporaries lie beside the folder; where it cannot be renamed, in it.
-    fixed = path.is_dir() and (os.path.ismount(path) or not os.access(path.parent, os.W_OK))
+    fixed = path.is_dir() and (
+        os.path.ismount(path) or not os.access(path.parent, os.W_OK) or _works_in(path)
+    )
     place = path / path.name if fixed else path
     _clean_up(place)
     folder = _temporary(place, "new")
@@ -90,6 +93,49 @@ def replace_folder(path: str | os.PathLike[str], drop: Iterable[str] = ()) -> It
             _put(folder, path, drop)
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # Unfinished, or by now the old content.
+
+
+@contextlib.contextmanager
+def replace_file(path: str | os.PathLike[str], encoding: str | None = None) -> Iterator[IO[Any]]:
+    """Give an empty file to write in; on leaving, it takes the place of `path` at once.
+
+    If the body raises, nothing changes.
+
+    Args:
+        path: the file; of a link, the target is replaced.
+        encoding: that of a text file, whose line ends stay as they are written; default: bytes.
+
+    Yields:
+        The open temporary file.
+
+    Raises:
+        OSError: it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "rows.jsonl")
+        >>> with replace_file(path, encoding="utf-8") as file:
+        ...     file.write("{}") and path.exists()
+        False
+        >>> path.read_text()
+        '{}'
+    """
+    path = Path(os.path.realpath(path))
+    _clean_up(path)
+    temporary = _temporary(path, "new")
+    newline = None if encoding is None else ""
+    try:
+        with temporary.open("xb" if encoding is None else "x", -1, encoding, None, newline) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _flush_names(path.parent)
 
 
 def write_file(path: str | os.PathLike[str], data: bytes | str) -> None:
@@ -109,21 +155,8 @@ def write_file(path: str | os.PathLike[str], data: bytes | str) -> None:
         >>> path.read_text()
         '{"step": 3}'
     """
-    path = Path(os.path.realpath(path))
-    _clean_up(path)
-    temporary = _temporary(path, "new")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _flush_names(path.parent)
+    with replace_file(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
 
 
 class new_version(contextlib.AbstractContextManager[Path]):
@@ -223,6 +256,14 @@ def _is_alive(pid: int, process: str) -> bool:
     except PermissionError:
         pass  # Another user's.
     return True
+
+
+def _works_in(path: Path) -> bool:
+    """Whether the process, and the shell that started it, would be left in a removed folder."""
+    try:
+        return Path.cwd().is_relative_to(path)
+    except FileNotFoundError:
+        return False
 
 
 def _put(folder: Path, path: Path, drop: tuple[str, ...]) -> None:

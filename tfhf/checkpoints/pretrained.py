@@ -80,9 +80,10 @@ def from_pretrained(
 
     weights = find_weights(name_or_path, use_safetensors=use_safetensors, **hub)
     with open_checkpoint(weights) as checkpoint:
-        tied = getattr(config, "tie_word_embeddings", False)
-        if tied and _has_own_head(model_class.weight_table, checkpoint):
-            config.tie_word_embeddings = False
+        scorer, table, start = model_class.scoring_part(config)
+        tied = getattr(scorer, "tie_word_embeddings", False)
+        if tied and _has_own_head(table, start, checkpoint):
+            scorer.tie_word_embeddings = False
         with loading_weights():
             model = model_class(config, dtype=_policy(dtype, checkpoint))
         info = load_weights(model, checkpoint, ignore_mismatched_sizes=ignore_mismatched_sizes)
@@ -105,14 +106,14 @@ def _generation_config(model: Any, name_or_path: str, hub: dict[str, Any]) -> Ge
     return GenerationConfig.from_model_config(written | model.config.to_dict())
 
 
-def _has_own_head(table: WeightTable, checkpoint: Checkpoint) -> bool:
+def _has_own_head(table: WeightTable, start: str, checkpoint: Checkpoint) -> bool:
     """Whether tokens are scored by other vectors than those they are read as.
 
     Transformers 5 believes the file, not the configuration, which for T5 always says that they are
-    the same.
+    the same. ``start`` is what names begin with.
     """
-    names = table.own_head()
-    if names is None or any(name not in checkpoint for name in names):
+    names = [f"{start}{name}" for name in table.own_head() or ()]
+    if not names or any(name not in checkpoint for name in names):
         return False
     head, embeddings = (checkpoint[name] for name in names)
     return not np.array_equal(head, embeddings)

@@ -16,6 +16,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfhf.layers.low_rank import updates
+
 Shape = tuple[int, ...]
 
 
@@ -277,6 +279,7 @@ class WeightTable:
                 names = tuple(f"{part}.{name}" for name in binding.names)
                 bindings.append(replace(binding, names=names))
         bound = {id(binding.variable) for binding in bindings}
+        bound |= {id(weight) for _, update in updates(model) for weight in update.weights}
         unbound = [weight.path for weight in model.weights if id(weight) not in bound]
         if unbound:
             raise ValueError(f"the weight table of {type(model).__name__} lacks {unbound}")

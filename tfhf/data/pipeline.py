@@ -15,6 +15,8 @@ from tfhf.data.collators import (
     DefaultDataCollator,
 )
 from tfhf.data.collators.padding import Collator
+from tfhf.data.position import DataPosition, seed_collator
+from tfhf.losses import IGNORED
 
 GROUPED_BATCHES = 50
 """Rows are grouped by length within stretches of this many batches."""
@@ -42,6 +44,7 @@ def prepare_tf_dataset(
     prefetch: bool = True,
     group_by_length: bool = True,
     seed: int | None = None,
+    position: DataPosition | None = None,
 ) -> tf.data.Dataset:
     """Wrap a dataset for ``fit``, ``evaluate`` and ``predict`` of a model.
 
@@ -72,10 +75,12 @@ def prepare_tf_dataset(
             are shuffled after that: an epoch still holds every row once, in batches that are new
             each epoch.
         seed: Fixes the random orders of the epochs by itself, for workers that must agree on them.
+        position: Where to begin, for training that can be resumed; it has a seed of its own.
 
     Raises:
         TypeError: ``dataset`` is no ``datasets.Dataset``.
-        ValueError: An empty dataset, no column that the model takes, rows that do not fit together.
+        ValueError: An empty dataset, no column that the model takes, rows that do not fit together,
+            labels to train on that are no classes of the model.
 
     Example:
         >>> class Model:
@@ -115,6 +120,8 @@ def prepare_tf_dataset(
     if collate_fn is None:
         collate_fn = _default_collator(tokenizer, columns)
     in_memory = {name: column for name, column in columns.items() if column is not None}
+    if shuffle:  # to train on; the labels of what is only predicted may be unknown
+        _check_classes(model, in_memory)
     if len(in_memory) < len(columns):
         in_memory = {}
 
@@ -125,7 +132,7 @@ def prepare_tf_dataset(
     if not features:
         raise no_input
     gather = None if collate_fn_args else _graph_batches(in_memory, collate_fn)
-    fetch = gather or _collated_batches(collate, signature)
+    fetch = gather or _collated_batches(collate, signature, position)
 
     def batch(rows: tf.Tensor) -> Any:
         found = fetch(rows)
@@ -138,7 +145,7 @@ def prepare_tf_dataset(
     lengths = None
     if group_by_length:
         lengths = _row_lengths(columns, tokenizer or getattr(collate_fn, "tokenizer", None))
-    rows = _row_numbers(len(dataset), batch_size, shuffle, drop_remainder, lengths, seed)
+    rows = _row_numbers(len(dataset), batch_size, shuffle, drop_remainder, lengths, seed, position)
     # One call after the other where Python is called: collators may draw random numbers.
     data = rows.map(batch, num_parallel_calls=tf.data.AUTOTUNE if gather else None)
     return data.prefetch(tf.data.AUTOTUNE) if prefetch else data
@@ -158,6 +165,23 @@ def _read_columns(dataset: datasets.Dataset, may_miss: Sequence[str]) -> dict[st
         if columns[name] is None and name not in may_miss:
             raise ValueError(f"dataset: column {name!r} has missing values")
     return columns
+
+
+def _check_classes(model: Any, columns: Mapping[str, Column]) -> None:
+    """Refuse labels that are no classes of the model before the batch comes that has them."""
+    names = ("SequenceClassification", "TokenClassification")
+    if not type(model).__name__.endswith(names) or model.config.num_labels < 2:
+        return
+    classes = model.config.num_labels
+    for name in columns.keys() & {*_LABEL_COLUMNS}:
+        values = columns[name].values
+        if values.dtype.kind in "iu":
+            wrong = values[(values != IGNORED) & ((values < 0) | (values >= classes))]
+            if wrong.size:
+                raise ValueError(
+                    f"dataset: {name!r} must be 0 to {classes - 1} (num_labels = {classes}) or "
+                    f"{IGNORED}, but {wrong.size} are not, among them {wrong[0]}"
+                )
 
 
 def _default_collator(
@@ -244,16 +268,20 @@ def _graph_batches(
 def _collated_batches(
     collate: Callable[[np.ndarray], dict[str, np.ndarray]],
     signature: Mapping[str, tf.TensorSpec],
+    position: DataPosition | None,
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """Make the function that calls the collator from the graph."""
     types = {name: spec.dtype for name, spec in signature.items()}
 
-    def arrays(rows: np.ndarray) -> list[np.ndarray]:
+    def arrays(rows: np.ndarray, *random_state: np.ndarray) -> list[np.ndarray]:
+        for state in random_state:
+            seed_collator(state, rows)
         batch = collate(rows)
         return [batch[name].astype(kind.as_numpy_dtype) for name, kind in types.items()]
 
     def fetch(rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        return dict(zip(types, tf.numpy_function(arrays, [rows], list(types.values()))))
+        inputs = [rows] if position is None else [rows, position.random_state()]
+        return dict(zip(types, tf.numpy_function(arrays, inputs, list(types.values()))))
 
     return fetch
 
@@ -272,11 +300,11 @@ def _row_numbers(
     drop_remainder: bool,
     lengths: np.ndarray | None,
     seed: int | None,
+    position: DataPosition | None,
 ) -> tf.data.Dataset:
     """Give the row numbers of each batch, int64 ``[batch]``."""
-    if not shuffle:
-        return tf.data.Dataset.range(count).batch(batch_size, drop_remainder=drop_remainder)
     full = count // batch_size * batch_size
+    per_epoch = full // batch_size if drop_remainder else -(-count // batch_size)
     if lengths is not None:
         with tf.device("CPU:0"):
             lengths = tf.constant(lengths)
@@ -294,11 +322,20 @@ def _row_numbers(
         batches = tf.random.experimental.stateless_shuffle(batches, seed + 1)
         return tf.concat([tf.reshape(batches, [-1]), rows[full:]], axis=0)
 
-    # Stateful random ops would repeat themselves every epoch under a global seed.
-    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2).take(1)
-    rows = seeds.map(epoch).rebatch(batch_size, drop_remainder=drop_remainder)
-    batches = full // batch_size if drop_remainder else -(-count // batch_size)
-    return rows.apply(tf.data.experimental.assert_cardinality(batches))
+    if not shuffle:
+        numbers = tf.data.Dataset.range(count).batch(batch_size, drop_remainder=drop_remainder)
+    else:
+        if position is None:
+            # Stateful random ops would repeat themselves every epoch under a global seed.
+            seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+            seeds = seeds.batch(2).take(1)
+        else:
+            seeds = tf.data.Dataset.range(1).map(lambda _: position.random_state())
+        numbers = seeds.map(epoch).rebatch(batch_size, drop_remainder=drop_remainder)
+    if position is not None:
+        position.batches = per_epoch
+        numbers = position.skip(numbers)
+    return numbers.apply(tf.data.experimental.assert_cardinality(per_epoch))
 
 
 def _only(tensors: dict[str, tf.Tensor]) -> Any:

@@ -143,7 +143,7 @@ class BeamSearch(Search):
         scores = tf.reshape(scores, [-1, self.beams * vocab_size])
         order = scores
         if self.settings.do_sample:  # the highest with noise are draws without replacement
-            order += gumbel(tf.shape(scores), prompt.seed, state.length)
+            order += gumbel(tf.shape(scores), prompt.seed, state.length - prompt.length)
         chosen = tf.math.top_k(order, self.candidates).indices
         # Not `//`, which looks at signs: of the long expression XLA would compile for minutes.
         beams = tf.truncatediv(chosen, vocab_size)

@@ -87,7 +87,7 @@ def _any_batch_and_length(prompt: Prompt) -> Prompt:
     def spec(tensor: tf.Tensor) -> tf.TensorSpec:
         return tf.TensorSpec([None] * min(tensor.shape.rank, 2) + tensor.shape[2:], tensor.dtype)
 
-    seed = tf.TensorSpec(prompt.seed.shape, prompt.seed.dtype)
+    seed = tf.TensorSpec([None] * (prompt.seed.shape.rank - 1) + [2], prompt.seed.dtype)
     return tf.nest.map_structure(spec, prompt)._replace(seed=seed)
 
 

@@ -8,7 +8,7 @@ and within a SavedModel.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -20,9 +20,16 @@ from tfhf.generation.compiled import CompiledSearch, run
 from tfhf.generation.contrastive_search import ContrastiveSearch
 from tfhf.generation.logits_processor_list import make_logits_processors
 from tfhf.generation.prompts import prompt_tensors
-from tfhf.generation.search import Prompt, Search, has_ids, rows_per_prompt, source_ids
+from tfhf.generation.search import (
+    Criterion,
+    Prompt,
+    Search,
+    has_ids,
+    rows_per_prompt,
+    source_ids,
+)
 from tfhf.generation.settings import is_contrastive, settle, token_limit
-from tfhf.generation.stopping import StopStringCriteria
+from tfhf.generation.stopping import StopStringCriteria, any_of
 from tfhf.generation.token_search import TokenSearch
 from tfhf.layers.cache import compiling_with_xla
 from tfhf.layers.checks import require
@@ -42,6 +49,7 @@ def generate(
     seed: Any = None,
     *,
     prefix_allowed_tokens_fn: Callable[..., Any] | None = None,
+    stopping_criteria: Sequence[Criterion] = (),
     assistant_model: Any = None,
     streamer: Any = None,
     tokenizer: Any = None,
@@ -88,9 +96,10 @@ def generate(
         )
 
     def make_search() -> Search:
-        criterion = None
+        criteria = list(stopping_criteria)
         if settings.stop_strings is not None:
-            criterion = StopStringCriteria(tokenizer, settings.stop_strings)
+            criteria.append(StopStringCriteria(tokenizer, settings.stop_strings))
+        criterion = any_of(criteria) if criteria else None
         arguments = (model, settings, make_processors, criterion, room)
         if assistant_model is not None:
             return AssistedSearch(*arguments, assistant=assistant_model)
@@ -106,6 +115,7 @@ def generate(
         lengths = ("max_length", "max_new_tokens")  # the prompt tells them
         settled = {k: v for k, v in settings.to_dict().items() if k not in lengths}
         own = (*(logits_processor or ()), prefix_allowed_tokens_fn, assistant_model, tokenizer)
+        own = (*own, *stopping_criteria)
         key = (json.dumps(settled, sort_keys=True, default=repr), jit_compile, room, *map(id, own))
         functions = model.generation_functions
         if key not in functions:
@@ -198,6 +208,8 @@ def _seed(seed: Any) -> tf.Tensor:
     if seed is None:  # a new one, which `keras.utils.set_random_seed` makes repeatable
         return tf.random.uniform([2], 0, 2**31 - 1, tf.int32)
     given = tf.convert_to_tensor(seed)
+    if given.dtype.is_integer and given.shape.rank == 2 and given.shape[1] == 2:
+        return tf.cast(given, tf.int32)
     if not given.dtype.is_integer or given.shape.num_elements() not in (1, 2):
         raise ValueError(f"seed must be an integer or two, but is {seed!r}")
     pair = tf.reshape(tf.cast(given, tf.int32), [-1])

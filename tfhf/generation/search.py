@@ -25,8 +25,8 @@ class Prompt(NamedTuple):
 
     ``input_ids`` and ``attention_mask`` int32 [batch, columns], of which the first ``length`` (a
     scalar) are the prompt; for an encoder-decoder those of the target. ``max_length``: where to
-    stop; ``seed``: int32 [2]; ``inputs``: others of the model, by name; ``source_length``: how many
-    columns of the source, if it is there, are no filling.
+    stop; ``seed``: int32 [2], or [batch, 2]; ``inputs``: others of the model, by name;
+    ``source_length``: how many columns of the source, if it is there, are no filling.
     """
 
     input_ids: tf.Tensor
@@ -205,19 +205,32 @@ def put_column(ids: tf.Tensor, tokens: tf.Tensor, position: tf.Tensor) -> tf.Ten
 
 
 def gumbel(shape: tf.Tensor, seed: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """Return noise, the same for the same seed and step, with XLA and without.
+    """Return noise [rows, columns], the same for the same seed and step, with XLA and without.
 
     Where scores with noise are highest is a draw in proportion to exp(scores); the highest of them
     are as many draws, each from what the earlier ones left (Gumbel, 1954).
+
+    ``seed`` is int32 [2], or [prompts, 2]: the rows of a prompt get what they would get alone.
     """
-    # tf.random.stateless_uniform makes other keys of a seed under XLA.
-    bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
-        shape=shape,
-        key=tf.bitcast(seed, tf.uint64)[None],
-        counter=tf.cast(tf.stack([0, step]), tf.uint64),  # the first counts on within a step
-        alg=tf.random.Algorithm.PHILOX.value,
-        dtype=tf.uint32,
-    )
+
+    def random_bits(seed: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+        # tf.random.stateless_uniform makes other keys of a seed under XLA.
+        return tf.raw_ops.StatelessRandomUniformFullIntV2(
+            shape=shape,
+            key=tf.bitcast(seed, tf.uint64)[None],
+            counter=tf.cast(tf.stack([0, step]), tf.uint64),  # the first counts on within a step
+            alg=tf.random.Algorithm.PHILOX.value,
+            dtype=tf.uint32,
+        )
+
+    if seed.shape.rank == 1:
+        bits = random_bits(seed, shape)
+    else:
+        rows = shape[0] // tf.maximum(tf.shape(seed)[0], 1)
+        own = [rows, shape[1]]
+        seeds = tf.pad(seed, [[0, 1], [0, 0]])  # of no results, map_fn would not know the shape
+        bits = tf.map_fn(lambda one: random_bits(one, own), seeds, fn_output_signature=tf.uint32)
+        bits = tf.reshape(bits[:-1], shape)
     # 23 bits and a half are exact in float32: never 0, never 1, whose noise would be infinite.
     uniform = (tf.cast(tf.bitwise.right_shift(bits, 9), tf.float32) + 0.5) * 2.0**-23
     return -tf.math.log(-tf.math.log(uniform))

@@ -1,4 +1,4 @@
-"""Stopping at strings: whether the text of the tokens so far has come to one, inside the graph."""
+"""Criteria that end rows: strings that the text of their tokens so far has come to, and others."""
 
 from __future__ import annotations
 
@@ -106,6 +106,15 @@ class StopStringCriteria:
         total = tf.minimum(tf.reduce_sum(sizes, axis=1)[:, None] + starts, self.longest)
         found = tf.gather(self.ends, last) & fits & tf.gather(self.complete, total)
         return tf.reduce_any(found, axis=[1, 2])
+
+
+def any_of(criteria: list[Any]) -> Any:
+    """Return the criterion that a row is complete by one of ``criteria``, which are one or more."""
+
+    def is_complete(input_ids: tf.Tensor, cur_len: Any) -> tf.Tensor:
+        return tf.reduce_any([each(input_ids, cur_len) for each in criteria], axis=0)
+
+    return is_complete
 
 
 def _has_end(text: Any, stop: Any, count: int) -> bool:

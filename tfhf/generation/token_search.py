@@ -44,5 +44,5 @@ class TokenSearch(Search):
         """Write the next token of each row."""
         scores, state = self.process(state.input_ids, logits, state, prompt)
         if self.settings.do_sample:
-            scores += gumbel(tf.shape(scores), prompt.seed, state.length)
+            scores += gumbel(tf.shape(scores), prompt.seed, state.length - prompt.length)
         return self.append(state, tf.argmax(scores, axis=-1, output_type=tf.int32))

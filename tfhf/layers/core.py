@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfhf.layers.activations import Activation
+from tfhf.layers.cache import compiling_with_xla
 from tfhf.layers.checks import require_range
 from tfhf.layers.initializers import Normal
 
@@ -48,7 +49,12 @@ class Dense(keras.layers.Dense):
     """``activation(x @ kernel + bias)`` on the last axis, as one matrix product of rank 2.
 
     Several ``units`` are those of as many matrices, side by side in one.
+
+    Attributes:
+        update: what is added to the product, if anything: a `LowRankUpdate`.
     """
+
+    update: Any = None
 
     def __init__(
         self,
@@ -74,6 +80,14 @@ class Dense(keras.layers.Dense):
         """Create ``kernel`` [input_size, units] and ``bias`` [units]."""
         super().build((None, self.input_size))
 
+    def set_update(self, update: Any) -> None:
+        """Have another update, or none."""
+        self._tracker.unlock()  # Keras takes no new parts of a built layer otherwise
+        if self.update is not None:
+            self._tracker.untrack(self.update)
+        self.update = update
+        self._tracker.lock()
+
     def resize(self, units: int) -> None:
         """Have another number of units."""
         resize(self, "kernel", units, axis=1)
@@ -85,12 +99,14 @@ class Dense(keras.layers.Dense):
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Map [..., input_size] to [..., units]."""
         x = tf.reshape(inputs, [-1, self.input_size])
-        x = tf.matmul(x, self.kernel)
+        y = tf.matmul(x, self.kernel)
         if self.use_bias:
-            x = tf.nn.bias_add(x, self.bias)
-        x = self.activation(x)
-        x = tf.reshape(x, tf.concat([tf.shape(inputs)[:-1], [self.units]], axis=0))
-        return tf.ensure_shape(x, [*inputs.shape[:-1], self.units])
+            y = tf.nn.bias_add(y, self.bias)
+        if self.update is not None and not self.update.merged:
+            y += self.update(x, training=training)
+        y = self.activation(y)
+        y = tf.reshape(y, tf.concat([tf.shape(inputs)[:-1], [self.units]], axis=0))
+        return tf.ensure_shape(y, [*inputs.shape[:-1], self.units])
 
 
 class Embedding(keras.layers.Layer):
@@ -139,7 +155,16 @@ class Embedding(keras.layers.Layer):
         """Map [..., output_dim] to scores [..., input_dim] by the transposed table."""
         x = tf.reshape(hidden_states, [-1, self.output_dim])
         table = tf.cast(self.embeddings, self.compute_dtype)
-        x = tf.matmul(x, table, transpose_b=True)
+        if x.dtype == tf.float32 and hidden_states.shape[1:-1] == [1] and not compiling_with_xla():
+            # The next token of each row. For many, oneDNN takes up to 3 times as long this way
+            # around, for a few the other way around (docs/performance.md).
+            x = tf.cond(
+                tf.shape(x)[0] < 8,
+                lambda: tf.matmul(x, table, transpose_b=True),
+                lambda: tf.transpose(tf.matmul(table, x, transpose_b=True)),
+            )
+        else:
+            x = tf.matmul(x, table, transpose_b=True)
         x = tf.reshape(x, tf.concat([tf.shape(hidden_states)[:-1], [self.input_dim]], axis=0))
         return tf.ensure_shape(x, [*hidden_states.shape[:-1], self.input_dim])
 

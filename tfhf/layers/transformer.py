@@ -393,7 +393,7 @@ class TransformerStack(Block):
                 if mask is not None:
                     told[name] = (mask if mask.shape.rank == 1 else mask[i])[None, :, None, None]
             outputs.append(layer(states[-1], training=training, **told))
-            states.append(outputs[-1].hidden_states)
+            states.append(self.pass_on(states[-1], outputs[-1].hidden_states, training))
         if self.final_norm is not None:
             states[-1] = self.final_norm(states[-1])
         states[-1] = self.final_dropout(states[-1], training=training)
@@ -405,3 +405,13 @@ class TransformerStack(Block):
             tuple(out.cross_attentions for out in outputs) if crossed else None,
             tuple(out.past_key_value for out in outputs) if use_cache else None,
         )
+
+    def pass_on(self, before: tf.Tensor, after: tf.Tensor, training: bool) -> tf.Tensor:
+        """Return what the next layer reads: states [batch, length, hidden_size].
+
+        Args:
+            before: what a layer read.
+            after: what it made of it.
+            training: whether the model is being trained.
+        """
+        return after

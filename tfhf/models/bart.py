@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import keras
 import tensorflow as tf
 from transformers import BartConfig
 
@@ -29,7 +31,8 @@ from tfhf.layers import (
 )
 from tfhf.layers import Embedding as EmbeddingLayer
 from tfhf.models.heads import TFForQuestionAnswering, TFForSequenceClassification
-from tfhf.models.seq2seq import TFSeq2SeqModel, TFSeq2SeqPreTrainedModel
+from tfhf.models.seq2seq import TFSeq2SeqModel
+from tfhf.models.seq2seq_base import TFSeq2SeqPreTrainedModel
 from tfhf.models.seq2seq_heads import TFForConditionalGeneration
 from tfhf.outputs import TFSeq2SeqQuestionAnsweringModelOutput, TFSeq2SeqSequenceClassifierOutput
 
@@ -106,13 +109,6 @@ class TFBartPreTrainedModel(TFSeq2SeqPreTrainedModel):
         """Return BART itself."""
         return TFBartModel(self.config, **kwargs)
 
-    def make_classifier(self, num_labels: int) -> ClassificationHead:
-        """Return a dense layer, a hyperbolic tangent and another dense layer."""
-        rate = self.config.classifier_dropout
-        return self.make_head(
-            num_labels, dropout=rate, hidden_dropout=rate, hidden_activation=tf.tanh
-        )
-
     def make_span_classifier(self) -> ClassificationHead:
         """Return a dense layer with two outputs, whatever ``config.num_labels`` says."""
         return self.make_head(2, dropout=0.0, name="qa_outputs")
@@ -122,11 +118,49 @@ class TFBartPreTrainedModel(TFSeq2SeqPreTrainedModel):
         return self.make_next_token_head(fixed_bias=True)
 
 
-class TFBartModel(TFSeq2SeqModel, TFBartPreTrainedModel):
-    """BART without a head.
+class BartStack(TransformerStack):
+    """Layers that are left out now and then in training, and can keep to float16's range.
 
-    Whole layers are not dropped in training (``config.encoder_layerdrop``, ``decoder_layerdrop``).
+    LayerDrop is of Fan et al. (2020), https://arxiv.org/abs/1909.11556.
+
+    Args:
+        layers: the layers.
+        layer_drop: how often each is left out, 0 to 1.
+        clip: whether states that float16 cannot hold become the greatest that it can: ``"all"``
+            that are too large, or those beside an infinity (``"overflow"``); ``None``: no.
+        **kwargs: those of a `TransformerStack`.
     """
+
+    def __init__(
+        self,
+        layers: Sequence[TransformerLayer | PreNormLayer],
+        *,
+        layer_drop: float,
+        clip: str | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(layers, **kwargs)
+        self.layer_drop = layer_drop
+        self.clip = clip
+        if layer_drop > 0:
+            self.seed_generator = keras.random.SeedGenerator()
+
+    def pass_on(self, before: tf.Tensor, after: tf.Tensor, training: bool) -> tf.Tensor:
+        """Return what the next layer reads; see `TransformerStack.pass_on`."""
+        if self.clip is not None and after.dtype == tf.float16:
+            limit = tf.float16.max - 1000
+            clipped = tf.clip_by_value(after, -limit, limit)
+            is_whole = tf.reduce_all(tf.math.is_finite(after)) & (self.clip == "overflow")
+            after = tf.where(is_whole, after, clipped)
+        if training and self.layer_drop > 0:
+            seed = tf.cast(self.seed_generator.next(), tf.int32)  # XLA knows no seeds of 64 bits
+            dropped = tf.random.stateless_uniform([], seed) < self.layer_drop
+            after = tf.where(dropped, before, after)
+        return after
+
+
+class TFBartModel(TFSeq2SeqModel, TFBartPreTrainedModel):
+    """BART without a head."""
 
     #: Whether layers normalise what their parts read, and stacks what they give (mBART, Pegasus).
     pre_norm: ClassVar[bool] = False
@@ -205,8 +239,14 @@ class TFBartModel(TFSeq2SeqModel, TFBartPreTrainedModel):
         self, name: str, layers: list[TransformerLayer] | list[PreNormLayer]
     ) -> TransformerStack:
         """Return layers, and a norm of what they give where they give what is not normalised."""
-        norm = self.norm("final_norm") if self.pre_norm else None
-        return TransformerStack(layers, final_norm=norm, name=name, dtype=self.dtype_policy)
+        return BartStack(
+            layers,
+            layer_drop=getattr(self.config, f"{name}_layerdrop"),
+            clip=("all" if self.pre_norm else "overflow") if name == "encoder" else None,
+            final_norm=self.norm("final_norm") if self.pre_norm else None,
+            name=name,
+            dtype=self.dtype_policy,
+        )
 
     def norm(self, name: str) -> LayerNorm:
         """Return a layer normalisation of states."""

@@ -21,7 +21,8 @@ from tfhf.layers.cache import make_room
 from tfhf.losses import cross_entropy
 from tfhf.modeling import TFPreTrainedModel
 from tfhf.models.generative import TFGenerativeModel, mask_of_cache
-from tfhf.models.seq2seq import STATES, TFSeq2SeqPreTrainedModel, as_encoder_output
+from tfhf.models.seq2seq import STATES, as_encoder_output
+from tfhf.models.seq2seq_base import TFSeq2SeqPreTrainedModel
 from tfhf.outputs import TFBaseModelOutput, TFSeq2SeqLMOutput
 
 
@@ -158,6 +159,12 @@ class TFEncoderDecoderModel(TFGenerativeModel, TFSeq2SeqPreTrainedModel):
         )
         return cls(config, **models)
 
+    @classmethod
+    def scoring_part(cls, config: Any) -> tuple[Any, WeightTable, str]:
+        """Return the decoder's configuration, its weights, and how their names begin."""
+        decoder = TFAutoModelForCausalLM.model_class(config.decoder)
+        return config.decoder, decoder.weight_table, "decoder."
+
     # Parts --------------------------------------------------------------------------------------
 
     @property
@@ -172,8 +179,10 @@ class TFEncoderDecoderModel(TFGenerativeModel, TFSeq2SeqPreTrainedModel):
 
     @property
     def input_signature(self) -> dict[str, tf.TensorSpec]:
-        """The token inputs of the encoder: int32 [batch, length] each."""
-        return self.encoder.input_signature
+        """The token inputs of both parts: int32 [batch, length] each."""
+        names = ("decoder_input_ids", "decoder_attention_mask")
+        ids = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in names}
+        return self.encoder.input_signature | ids
 
     def get_input_embeddings(self) -> Embedding:
         """Return the encoder's table of tokens."""

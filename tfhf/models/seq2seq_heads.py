@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfhf.layers.cache import make_room
 from tfhf.models.generative import TFGenerativeModel, mask_of_cache
 from tfhf.models.heads import Tensors
-from tfhf.models.seq2seq import TFSeq2SeqPreTrainedModel
+from tfhf.models.seq2seq_base import TFSeq2SeqPreTrainedModel
 from tfhf.outputs import ModelOutput, TFSeq2SeqLMOutput
 
 #: Inputs that what follows a prompt needs, too, when the encoder is done.

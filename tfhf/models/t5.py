@@ -7,14 +7,16 @@ in all layers of a stack. Reference: ``transformers.models.t5.modeling_t5``.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import tensorflow as tf
 from transformers import T5Config
 
 from tfhf.checkpoints.weight_table import Dense, Embedding, Norm, WeightTable
+from tfhf.layers import Dense as DenseLayer
+from tfhf.layers import Embedding as EmbeddingLayer
 from tfhf.layers import (
-    ClassificationHead,
     FeedForward,
     GatedFeedForward,
     InputEmbeddings,
@@ -27,8 +29,6 @@ from tfhf.layers import (
     attention_bias,
     get_tf_activation,
 )
-from tfhf.layers import Dense as DenseLayer
-from tfhf.layers import Embedding as EmbeddingLayer
 from tfhf.models.encoder import TFEncoderModel
 from tfhf.models.heads import (
     Tensors,
@@ -36,7 +36,8 @@ from tfhf.models.heads import (
     TFForSequenceClassification,
     TFForTokenClassification,
 )
-from tfhf.models.seq2seq import TFSeq2SeqModel, TFSeq2SeqPreTrainedModel
+from tfhf.models.seq2seq import TFSeq2SeqModel
+from tfhf.models.seq2seq_base import TFSeq2SeqPreTrainedModel
 from tfhf.models.seq2seq_heads import TFForConditionalGeneration
 from tfhf.outputs import TFSeq2SeqQuestionAnsweringModelOutput, TFSeq2SeqSequenceClassifierOutput
 
@@ -157,13 +158,6 @@ class TFT5PreTrainedModel(TFSeq2SeqPreTrainedModel):
     def make_body(self, **kwargs: Any) -> TFT5Model | TFT5EncoderModel:
         """Return T5 itself."""
         return TFT5Model(self.config, **kwargs)
-
-    def make_classifier(self, num_labels: int) -> ClassificationHead:
-        """Return a dense layer, a hyperbolic tangent and another dense layer."""
-        rate = self.config.classifier_dropout
-        return self.make_head(
-            num_labels, dropout=rate, hidden_dropout=rate, hidden_activation=tf.tanh
-        )
 
 
 class T5Parts:
@@ -365,14 +359,25 @@ class TFT5ForConditionalGeneration(TFForConditionalGeneration, TFT5PreTrainedMod
         return super().score(states)
 
 
-class TFT5ForSequenceClassification(TFForSequenceClassification, TFT5PreTrainedModel):
+class SourceAsTarget:
+    """A head for which a text is source and target."""
+
+    shift_tokens_right: Callable[[tf.Tensor], tf.Tensor]
+
+    def body_inputs(self, inputs: Tensors) -> Tensors:
+        """Return the inputs of the body, with the source, shifted, where there is no target."""
+        targets = {"decoder_input_ids", "decoder_inputs_embeds"}
+        if targets & set(inputs) or "input_ids" not in inputs:
+            return inputs
+        return inputs | {"decoder_input_ids": self.shift_tokens_right(inputs["input_ids"])}
+
+
+class TFT5ForSequenceClassification(
+    TFForSequenceClassification, SourceAsTarget, TFT5PreTrainedModel
+):
     """T5 with two dense layers over the last token of a text, which is source and target."""
 
     output_type = TFSeq2SeqSequenceClassifierOutput
-
-    def body_inputs(self, inputs: Tensors) -> Tensors:
-        """Return the inputs of the body, with the source as a target where there is none."""
-        return source_as_target(self, inputs)
 
 
 class TFT5ForTokenClassification(TFForTokenClassification, TFT5PreTrainedModel):
@@ -393,20 +398,8 @@ class TFT5ForTokenClassification(TFForTokenClassification, TFT5PreTrainedModel):
         return TFT5EncoderModel(self.config, **kwargs)
 
 
-class TFT5ForQuestionAnswering(TFForQuestionAnswering, TFT5PreTrainedModel):
+class TFT5ForQuestionAnswering(TFForQuestionAnswering, SourceAsTarget, TFT5PreTrainedModel):
     """T5 with start and end scores for each token of a text, which is source and target."""
 
     output_type = TFSeq2SeqQuestionAnsweringModelOutput
     weight_table = BARE_WEIGHTS
-
-    def body_inputs(self, inputs: Tensors) -> Tensors:
-        """Return the inputs of the body, with the source as a target where there is none."""
-        return source_as_target(self, inputs)
-
-
-def source_as_target(model: TFT5PreTrainedModel, inputs: Tensors) -> Tensors:
-    """Return inputs with a target: the source, shifted, where there is none."""
-    targets = {"decoder_input_ids", "decoder_inputs_embeds"}
-    if targets & set(inputs) or "input_ids" not in inputs:
-        return inputs
-    return inputs | {"decoder_input_ids": model.shift_tokens_right(inputs["input_ids"])}

@@ -18,6 +18,7 @@ from tfhf.layers.adaptive import AdaptiveEmbedding, AdaptiveLogSoftmax
 from tfhf.layers.cache import compiling_with_xla
 from tfhf.layers.checks import require
 from tfhf.layers.distances import Distances, QueryBiases, RelativeLayer
+from tfhf.layers.replicas import weighted_mean
 from tfhf.losses import IGNORED
 from tfhf.models.heads import Tensors, TFForSequenceClassification, TFModelWithHead
 from tfhf.models.transfo_xl_config import TransfoXLConfig
@@ -289,8 +290,7 @@ class TFTransfoXLLMHeadModel(TFTransfoXLPreTrainedModel):
                 body.last_hidden_state[:, :-1], tf.where(counted, labels, 0), embeddings
             )
             losses = tf.where(counted, losses, 0.0)
-            count = tf.reduce_sum(tf.cast(counted, tf.float32))
-            loss = tf.math.divide_no_nan(tf.reduce_sum(losses), count)
+            loss = weighted_mean(losses, tf.cast(counted, tf.float32))
         return TFTransfoXLLMHeadModelOutput(
             loss, scores, losses, body.mems, body.hidden_states, body.attentions
         )

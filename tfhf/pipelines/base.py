@@ -7,9 +7,13 @@ model's outputs it needs (:meth:`Pipeline.read`, inside the graph) and what they
 
 from __future__ import annotations
 
+import functools
+import inspect
 import itertools
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -27,8 +31,10 @@ from tfhf.tokenization import tensorflow_tokenizer
 Row = dict[str, list[int]]
 Outputs = dict[str, np.ndarray]
 
-#: Batches whose inputs are held, and sorted by length, at a time.
-BATCHES_AT_ONCE = 16
+#: Batches whose inputs are sorted by length at a time. A stream's first results should not be long
+#: in coming, nor should it be read far ahead; a list is there, and the more, the less padding.
+STREAM_BATCHES = 16
+LIST_BATCHES = 64
 #: Seconds of work before a progress bar appears.
 SILENT_SECONDS = 3.0
 
@@ -60,7 +66,7 @@ class Pipeline:
 
     A pipeline is called with an input or with many. A list gives a list of results. Anything else
     that yields inputs (a generator, a ``datasets.Dataset`` or a column of one) gives an iterator,
-    which reads ahead by `BATCHES_AT_ONCE` batches and holds no more than these. Inputs of similar
+    which reads ahead by `STREAM_BATCHES` batches and holds no more than these. Inputs of similar
     length share a batch; results come in the order of the inputs, and are those that each input
     gives alone.
 
@@ -80,7 +86,9 @@ class Pipeline:
 
     #: The auto class whose models have the head.
     auto_class: ClassVar[Any]
-    default_batch_size: ClassVar[int] = 32
+    default_batch_size: ClassVar[int] = 16
+    #: Batches that run at a time: a core that is done with its part of one goes on with another.
+    concurrent_batches: ClassVar[int] = 2
     #: Whether outputs are [length, …] for each row.
     per_token: ClassVar[bool] = False
     #: Whether rows may be padded to share a batch.
@@ -104,14 +112,14 @@ class Pipeline:
         self.device = device
         self.batch_size = _checked(batch_size)
         self.options = options
-        self.settle(**options)
+        self._settled(options)
         self.pads = self.pads and tokenizer.pad_token_id is not None
         self._signature = {
             name: spec
             for name, spec in model.input_signature.items()
             if name in tokenizer.model_input_names
         }
-        self._graph = tf.function(self._forward, input_signature=[self._signature], autograph=False)
+        self._tracing = threading.Lock()
 
     def __call__(
         self,
@@ -129,14 +137,13 @@ class Pipeline:
             num_workers: taken and not needed.
             **options: those of the task, which count before the ones given when it was made.
         """
-        settings = self.settle(**self.options | options)
+        settings = self._settled(self.options | options)
         size = _checked(batch_size) or self.batch_size or self._usual_batch_size()
         if isinstance(inputs, list | tuple):
-            return list(self._results(inputs, settings, size, total=len(inputs)))
+            return list(self._results(inputs, settings, size, size * LIST_BATCHES))
         if isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes | Mapping):
-            total = len(inputs) if isinstance(inputs, Sized) else None
-            return self._results(inputs, settings, size, total)
-        (result,) = self._results([inputs], settings, size, total=1)
+            return self._results(inputs, settings, size, size * STREAM_BATCHES)
+        (result,) = self._results([inputs], settings, size, window=1)
         return result
 
     def settle(self, *args: Any, **options: Any) -> Any:
@@ -156,7 +163,7 @@ class Pipeline:
         raise NotImplementedError
 
     def run(self, rows: Sequence[Row], settings: Any) -> list[Outputs]:
-        """Return the outputs of a batch, row by row."""
+        """Return the outputs of a batch, row by row; several threads do so at a time."""
         limit = self.model.max_length
         longest = max(_length(row) for row in rows)
         if limit is not None and longest > limit:
@@ -165,8 +172,10 @@ class Pipeline:
                 "truncation=True, or shorten it"
             )
         tokens = self.pad(rows)
+        with self._tracing:  # by one of the threads
+            graph = self._graph
         with self.on_device():
-            outputs = {name: value.numpy() for name, value in self._graph(tokens).items()}
+            outputs = {name: value.numpy() for name, value in graph(**tokens).items()}
         return self.split(outputs, rows)
 
     def split(self, outputs: Outputs, rows: Sequence[Row]) -> list[Outputs]:
@@ -224,11 +233,28 @@ class Pipeline:
         """Return a context in which the model runs where ``device`` says."""
         return nullcontext() if self.device is None else tf.device(device_name(self.device))
 
+    def _settled(self, options: dict[str, Any]) -> Any:
+        known = inspect.signature(self.settle).parameters
+        unknown = [name for name in options if name not in known]
+        if unknown and not any(each.kind is each.VAR_KEYWORD for each in known.values()):
+            raise TypeError(
+                f"{self.task or type(self).__name__} has no option {unknown[0]!r}; it has "
+                f"{', '.join(known)}"
+            )
+        return self.settle(**options)
+
     def _usual_batch_size(self) -> int:
         # A decoder that classifies finds the ends of padded texts by its configuration.
         return (
             1 if getattr(self.model.config, "pad_token_id", 0) is None else self.default_batch_size
         )
+
+    @functools.cached_property
+    def _graph(self) -> tf.types.experimental.ConcreteFunction:
+        """The model as a graph for tokens of any shape, traced when it is first needed."""
+        function = tf.function(self._forward, input_signature=[self._signature], autograph=False)
+        # Called as it is, TensorFlow would warn where several pipelines are made one after another.
+        return function.get_concrete_function()
 
     def _forward(self, tokens: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         outputs = self.model(**tokens, **self.model.final_inputs, return_dict=True, training=False)
@@ -238,20 +264,20 @@ class Pipeline:
         }
 
     def _results(
-        self, inputs: Iterable[Any], settings: Any, batch_size: int, total: int | None
+        self, inputs: Iterable[Any], settings: Any, batch_size: int, window: int
     ) -> Iterator[Any]:
         source = iter(inputs)
+        total = len(inputs) if isinstance(inputs, Sized) else None
         # Without a terminal there is no bar.
         with tqdm(total=total, unit="input", delay=SILENT_SECONDS, disable=None) as progress:
-            while window := list(itertools.islice(source, batch_size * BATCHES_AT_ONCE)):
-                examples = self.preprocess(window, settings)
-                outputs = self._outputs(examples, settings, batch_size)
+            while some := list(itertools.islice(source, window)):
+                examples = self.preprocess(some, settings)
+                outputs = self._outputs(examples, settings, batch_size, progress)
                 for example, own in zip(examples, outputs):
                     yield self.postprocess(example, own, settings)
-                    progress.update()
 
     def _outputs(
-        self, examples: list[Example], settings: Any, batch_size: int
+        self, examples: list[Example], settings: Any, batch_size: int, progress: tqdm
     ) -> list[list[Outputs]]:
         """Run all rows, the longest first, and return their outputs example by example."""
         outputs: list[list[Outputs]] = [[{}] * len(example.rows) for example in examples]
@@ -261,13 +287,25 @@ class Pipeline:
         groups = [places]
         if not self.pads:
             groups = [list(group) for _, group in itertools.groupby(places, lengths.get)]
-        for group in groups:
-            for start in range(0, len(group), batch_size):
-                batch = group[start : start + batch_size]
-                rows = [examples[i].rows[k] for i, k in batch]
-                for (i, k), output in zip(batch, self.run(rows, settings)):
-                    outputs[i][k] = output
+        batches = [batch for group in groups for batch in _chunks(group, batch_size)]
+        found = self._run_all(
+            [[examples[i].rows[k] for i, k in batch] for batch in batches], settings
+        )
+        for batch, its_outputs in zip(batches, found):
+            for (i, k), output in zip(batch, its_outputs):
+                outputs[i][k] = output
+                progress.update(all(outputs[i]))
         return outputs
+
+    def _run_all(self, batches: list[list[Row]], settings: Any) -> Iterator[list[Outputs]]:
+        def run(rows: list[Row]) -> list[Outputs]:
+            return self.run(rows, settings)
+
+        if min(self.concurrent_batches, len(batches)) < 2:
+            yield from map(run, batches)
+            return
+        with ThreadPoolExecutor(self.concurrent_batches) as pool:
+            yield from pool.map(run, batches)
 
 
 def device_name(device: int | str | None) -> str:
@@ -276,16 +314,23 @@ def device_name(device: int | str | None) -> str:
     Args:
         device: ``-1`` or ``"cpu"``, the number of a GPU, ``"cuda:1"``, or a name of TensorFlow's.
 
+    Raises:
+        ValueError: it is no device, or one that TensorFlow does not see.
+
     Example:
-        >>> device_name(-1), device_name(1), device_name("cuda:0"), device_name("/GPU:0")
-        ('/CPU:0', '/GPU:1', '/GPU:0', '/GPU:0')
+        >>> device_name(-1), device_name("cpu"), device_name("/device:CPU:0")
+        ('/CPU:0', '/CPU:0', '/CPU:0')
     """
     if isinstance(device, int):
-        return "/CPU:0" if device < 0 else f"/GPU:{device}"
+        device = "cpu" if device < 0 else f"gpu:{device}"
     kind, _, number = str(device).lstrip("/").lower().removeprefix("device:").partition(":")
     if kind not in ("cpu", "gpu", "cuda", "tpu") or not (number or "0").isdecimal():
         raise ValueError(f'device must be -1, "cpu", or the number of a GPU, but is {device!r}')
-    return f"/{kind.replace('cuda', 'gpu').upper()}:{number or 0}"
+    name = f"/{kind.replace('cuda', 'gpu').upper()}:{number or 0}"
+    there = [each.name.removeprefix("/device:") for each in tf.config.list_logical_devices()]
+    if name.removeprefix("/") not in there:
+        raise ValueError(f"device is {device!r}, but TensorFlow sees only {', '.join(there)}")
+    return name
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -318,6 +363,10 @@ def _checked(batch_size: int | None) -> int | None:
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(f"batch_size must be at least 1, but is {batch_size!r}")
     return batch_size
+
+
+def _chunks(items: list, size: int) -> list[list]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def _length(row: Mapping[str, Any]) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
-from transformers import GenerationConfig
 
+from tfhf.generation.task_settings import task_settings
 from tfhf.modeling import TFPreTrainedModel
 from tfhf.pipelines.base import Outputs, Pipeline, Row
 
@@ -26,23 +25,17 @@ class GenerationPipeline(Pipeline):
     """
 
     default_batch_size = 1
+    # Random numbers are drawn in the order of the inputs.
+    concurrent_batches = 1
     #: The length of results where nobody says more; ``None``: that of ``generate``.
     default_max_length: ClassVar[int | None] = None
 
     def __init__(
         self, model: TFPreTrainedModel, tokenizer: Any, *, task: str = "", **options: Any
     ) -> None:
-        config = model.config
-        specific = dict((getattr(config, "task_specific_params", None) or {}).get(task) or {})
-        self.prefix: str | None = specific.pop("prefix", getattr(config, "prefix", None))
-        own = getattr(model, "generation_config", None)
-        self.generation_config: GenerationConfig = copy.deepcopy(own) or GenerationConfig()
-        self.generation_config.update(**specific)
-        lengths = self.generation_config.max_length, self.generation_config.max_new_tokens
-        if self.default_max_length is not None and lengths == (None, None):
-            self.generation_config.max_length = self.default_max_length
-        if self.generation_config.pad_token_id is None:
-            self.generation_config.pad_token_id = tokenizer.pad_token_id
+        self.generation_config, self.prefix = task_settings(
+            model, tokenizer, task, max_length=self.default_max_length
+        )
         super().__init__(model, tokenizer, task=task, **options)
 
     def generate(self, rows: Sequence[Row], settings: dict[str, Any]) -> list[Outputs]:

@@ -15,12 +15,13 @@ import tensorflow as tf
 from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from tfhf.checkpoints.pretrained import HUB_ARGUMENTS
+from tfhf.generation.task_settings import translation_task
 from tfhf.modeling import TFPreTrainedModel
 from tfhf.pipelines.base import Pipeline, device_name
 from tfhf.pipelines.feature_extraction import FeatureExtractionPipeline
 from tfhf.pipelines.fill_mask import FillMaskPipeline
 from tfhf.pipelines.question_answering import QuestionAnsweringPipeline
-from tfhf.pipelines.saved_model import SavedModelPipeline, is_saved_model
+from tfhf.pipelines.saved_model import is_saved_model, saved_model_pipeline
 from tfhf.pipelines.summarization import SummarizationPipeline
 from tfhf.pipelines.text2text import Text2TextGenerationPipeline
 from tfhf.pipelines.text_classification import TextClassificationPipeline
@@ -106,8 +107,8 @@ def pipeline(
     Args:
         task: one of `TASKS` or `ALIASES`, or ``"translation_xx_to_yy"``; left out, the task that
             the checkpoint's architecture is for.
-        model: a model, a folder or a Hub id; left out, the task's default checkpoint. For
-            text-classification also a version folder that ``model.export`` wrote.
+        model: a model, a folder or a Hub id; left out, the task's default checkpoint. Also a
+            version folder that ``model.export`` wrote, whose task and settings are fixed.
         config: a configuration for the checkpoint, or where to find one.
         tokenizer: a tokenizer, a folder or a Hub id; default: that of the model's checkpoint.
         framework: ``"tf"``, the only one; there for the old signature.
@@ -139,8 +140,11 @@ def pipeline(
         raise ValueError("trust_remote_code=True: tfhf never runs code from a checkpoint")
     if task is None and model is None:
         raise RuntimeError("pipeline needs a task, such as 'fill-mask', or a model")
-    if is_saved_model(model):
-        return _saved_model_pipeline(task, model, device=device, **options)
+    _require_source("model", model, TFPreTrainedModel)
+    _require_source("tokenizer", tokenizer, PreTrainedTokenizerBase)
+    if isinstance(model, str | os.PathLike) and is_saved_model(model):
+        name = None if task is None else ALIASES.get(task, task)
+        return saved_model_pipeline(model, name, device=device, **options)
     if model is None and tokenizer is not None:
         raise RuntimeError("a tokenizer needs its model: pass model= as well")
     given = {"revision": revision, "token": token}
@@ -164,7 +168,9 @@ def pipeline(
         task = _task_of(config, model)
         known = TASKS[task]
     if task == "translation":
-        task = _translation_of(config)
+        task = translation_task(config)
+        if task != "translation":
+            logger.warning("pipeline('translation') does not say which languages: using %s", task)
     chosen = pipeline_class or known.pipeline_class
 
     if isinstance(model, TFPreTrainedModel):
@@ -181,7 +187,7 @@ def pipeline(
             raise ValueError("pass the tokenizer, too: the model does not say where it is from")
         if tokenizer != name:
             hub.pop("revision", None)
-        tokenizer = AutoTokenizer.from_pretrained(os.fspath(tokenizer), use_fast=use_fast, **hub)
+        tokenizer = _load_tokenizer(os.fspath(tokenizer), use_fast=use_fast, **hub)
     return chosen(model, tokenizer, task=task, device=device, **options)
 
 
@@ -190,11 +196,14 @@ def find_task(name: str) -> tuple[Task, Checkpoint | None]:
 
     Raises:
         KeyError: there is none; the message lists all.
+        TypeError: it is no name.
 
     Example:
         >>> find_task("sentiment-analysis")[1].revision
         '714eb0f'
     """
+    if not isinstance(name, str):
+        raise TypeError(f"task must be a name such as 'fill-mask', but is {name!r}")
     task = TASKS.get(ALIASES.get(name, name))
     if task is not None:
         return task, task.default
@@ -207,11 +216,13 @@ def find_task(name: str) -> tuple[Task, Checkpoint | None]:
     raise KeyError(f"Unknown task {name!r}. The tasks are: {', '.join(names)}")
 
 
-def _saved_model_pipeline(task: str | None, folder: Any, **options: Any) -> Pipeline:
-    name = "text-classification" if task is None else ALIASES.get(task, task)
-    if name != "text-classification":
-        raise ValueError(f"a SavedModel is for text-classification, not for {task!r}")
-    return SavedModelPipeline(folder, task=name, **options)
+def _require_source(name: str, value: Any, kind: type) -> None:
+    """Raise TypeError for what is no object of a kind, nor says where to find one."""
+    if not isinstance(value, kind | str | os.PathLike | None):
+        raise TypeError(
+            f"{name} must be a {kind.__name__}, a folder or a Hub id, but is a "
+            f"{type(value).__module__}.{type(value).__name__}"
+        )
 
 
 def _config_of(model: Any, task: str | None, default: Checkpoint | None, hub: dict) -> Any:
@@ -221,7 +232,10 @@ def _config_of(model: Any, task: str | None, default: Checkpoint | None, hub: di
         return AutoConfig.from_pretrained(model, **hub)
     except OSError as error:
         if default is None or model != default.name:
-            raise
+            raise OSError(
+                f"model={os.fspath(model)!r} is no folder here, and no checkpoint in the cache; "
+                "the Hub cannot be reached or does not have it"
+            ) from error
         raise OSError(
             f"pipeline({task!r}) without a model uses {default.name}, revision {default.revision}: "
             "it is not in the cache, and the Hub cannot be reached or does not have it. Pass "
@@ -244,13 +258,16 @@ def _task_of(config: PretrainedConfig, model: Any) -> str:
     )
 
 
-def _translation_of(config: PretrainedConfig) -> str:
-    """Return the first pair of languages that a configuration has settings for."""
-    for name in getattr(config, "task_specific_params", None) or ():
-        if name.startswith("translation_"):
-            logger.warning("pipeline('translation') does not say which languages: using %s", name)
-            return name
-    return "translation"
+def _load_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerBase:
+    """Load a tokenizer; from a folder without its files, Transformers makes one without words."""
+    tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    files = {*tokenizer.vocab_files_names.values(), "tokenizer.json", "tokenizer_config.json"}
+    if os.path.isdir(name) and not files & set(os.listdir(name)):
+        raise OSError(
+            f"{name} has no tokenizer ({', '.join(sorted(files))}): save the model's own there, or "
+            "pass tokenizer=, a folder or a Hub id"
+        )
+    return tokenizer
 
 
 def _load_model(

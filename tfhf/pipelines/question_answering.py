@@ -134,7 +134,7 @@ class QuestionAnsweringPipeline(Pipeline):
 
     def preprocess(self, inputs: Sequence[Any], settings: _Settings) -> list[Example]:
         """Tokenize questions and contexts, in pieces where they are long."""
-        pairs = [_question_and_context(each) for each in inputs]
+        pairs = [question_and_context(each) for each in inputs]
         question_first = self.tokenizer.padding_side == "right"
         questions, contexts = ([pair[k] for pair in pairs] for k in (0, 1))
         tokens = self.tokenizer(
@@ -266,7 +266,8 @@ def _paired(question: Any, context: Any) -> Any:
     return {"question": question, "context": context}
 
 
-def _question_and_context(each: Any) -> tuple[str, str]:
+def question_and_context(each: Any) -> tuple[str, str]:
+    """Return both texts of an input, after checking them."""
     if not isinstance(each, Mapping):
         raise ValueError(f"an input must be {{'question': …, 'context': …}}, but is {each!r}")
     for name in ("question", "context"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,10 @@ class ZeroShotClassificationPipeline(Pipeline):
         if isinstance(candidate_labels, str):
             stripped = (label.strip() for label in candidate_labels.split(","))
             candidate_labels = [label for label in stripped if label]
+        if not isinstance(candidate_labels, Iterable):
+            raise ValueError(
+                f"candidate_labels must be a list or a text, but is {candidate_labels!r}"
+            )
         labels = list(candidate_labels)
         hypotheses = [hypothesis_template.format(label) for label in labels]
         if hypothesis_template in hypotheses[:1]:

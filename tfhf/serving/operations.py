@@ -1,7 +1,11 @@
 """The TensorFlow operations inside a SavedModel, and which of them a stock TF Serving can run.
 
 ``tensorflow_model_server`` is one binary: it has the operations that were linked into it, and no
-Python. These are TensorFlow's own and, since TF Serving 2.12, a part of TensorFlow Text's.
+Python. These are TensorFlow's own, of the same version, and a part of TensorFlow Text's.
+
+Sources: TensorFlow's operations are those in ``tensorflow/_api/v2/raw_ops`` of its releases 2.12
+to 2.21, compared with one another. TensorFlow Text's are those that TF Serving links by its
+``SUPPORTED_TENSORFLOW_OPS``: version 2.12 of it until TF Serving 2.19, 2.20 in TF Serving 2.20.
 """
 
 import os
@@ -13,10 +17,52 @@ import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2, graph_pb2, node_def_pb2
 from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
+#: Versions of TF Serving, the oldest first.
+TF_SERVING = tuple(f"2.{minor}" for minor in range(12, 21))
+
+# Version -> what TensorFlow has only since then, but for operations of TPUs and of tf.data.
+NEW_OPERATIONS = {
+    "2.13": {
+        "CollectiveAllToAllV2",
+        "DebugIdentityV3",
+        "RaggedFillEmptyRows",
+        "RaggedFillEmptyRowsGrad",
+        "SegmentMaxV2",
+        "SegmentMinV2",
+    },
+    "2.14": {
+        "Conv",
+        "SparseSegmentMeanGradV2",
+        "SparseSegmentSqrtNGradV2",
+        "SparseSegmentSumGradV2",
+    },
+    "2.15": {
+        "EmptyTensorMap",
+        "FFTND",
+        "FileSystemSetConfiguration",
+        "IFFTND",
+        "IRFFTND",
+        "KMC2ChainInitialization",
+        "KmeansPlusPlusInitialization",
+        "NearestNeighbors",
+        "RFFTND",
+        "TensorMapErase",
+        "TensorMapHasKey",
+        "TensorMapInsert",
+        "TensorMapLookup",
+        "TensorMapSize",
+        "TensorMapStackKeys",
+    },
+    "2.16": {"ConvertToCooTensor"},
+    "2.18": {"CheckPinned"},
+    "2.20": {"DecodeWebP"},
+    "2.21": {"DecodeJxl"},
+}
+
 # TensorFlow has these, but they call back into a Python interpreter.
 PYTHON_OPERATIONS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
-# Shared library of TensorFlow Text -> the operations in it that TF Serving links.
+# Shared library of TensorFlow Text -> the operations in it that TF Serving links since 2.12.
 TEXT_OPERATIONS = {
     "_byte_splitter": {"TFText>ByteSplitByOffsets", "TFText>ByteSplitWithOffsets"},
     "_fast_bert_normalizer": {"FastBertNormalize"},
@@ -86,6 +132,8 @@ def check_operations(saved_model: str | os.PathLike[str]) -> None:
         ValueError: It uses operations that TF Serving does not link; the message names them.
     """
     served = frozenset(dir(tf.raw_ops)).union(*TEXT_OPERATIONS.values()) - PYTHON_OPERATIONS
+    for version, added in NEW_OPERATIONS.items():
+        served -= frozenset() if version in TF_SERVING else added
     foreign = [operation for operation in operations_of(saved_model) if operation not in served]
     if foreign:
         raise ValueError(
@@ -93,6 +141,29 @@ def check_operations(saved_model: str | os.PathLike[str]) -> None:
             "expected only those of TensorFlow itself (without Python functions and XLA) and the "
             "tokenizers of TensorFlow Text"
         )
+
+
+def lowest_tf_serving(saved_model: str | os.PathLike[str]) -> str:
+    """Return the lowest version of TF Serving, from 2.12 on, that links all operations.
+
+    Args:
+        saved_model: A version folder that :func:`check_operations` passes.
+
+    Raises:
+        FileNotFoundError: ``saved_model`` holds no ``saved_model.pb``.
+
+    Example:
+        >>> import tempfile
+        >>> module = tf.Module()
+        >>> module.f = tf.function(lambda x: tf.sin(x), [tf.TensorSpec([], tf.float32)])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tf.saved_model.save(module, folder)
+        ...     lowest_tf_serving(folder)
+        '2.12'
+    """
+    used = set(operations_of(saved_model))
+    needed = [version for version in TF_SERVING if used & NEW_OPERATIONS.get(version, set())]
+    return needed[-1] if needed else TF_SERVING[0]
 
 
 def op_libraries(saved_model: str | os.PathLike[str]) -> list[str]:

@@ -1,78 +1,91 @@
 """Warm-up requests: what TF Serving runs on a model before the first client sees it.
 
-The file is a TFRecord of ``tensorflow.serving.PredictionLog`` messages. The package that defines
-them, tensorflow-serving-api, is pinned to one TensorFlow and carries a gRPC stack; the four nested
-messages in question take a few lines to write, so tfhf does without it.
+The file is a TFRecord of ``tensorflow.serving.PredictionLog`` messages, which hold requests.
 
-Source: ``prediction_log.proto``, ``predict.proto`` and ``model.proto`` of TF Serving, for the field
-numbers; https://www.tensorflow.org/tfx/serving/saved_model_warmup for the place of the file.
+Source: ``prediction_log.proto`` of TF Serving, for the field numbers;
+https://www.tensorflow.org/tfx/serving/saved_model_warmup for the place of the file.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
+
+from tfhf.serving.predict_request import (
+    decode_fields,
+    decode_predict_request,
+    encode_field,
+    encode_predict_request,
+)
 
 WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
 # Field numbers: the message that has the field, then the field.
 _PREDICTION_LOG_PREDICT_LOG = 6
 _PREDICT_LOG_REQUEST = 1
-_PREDICT_REQUEST_MODEL_SPEC = 1
-_PREDICT_REQUEST_INPUTS = 2
-_MODEL_SPEC_NAME = 1
-_MODEL_SPEC_SIGNATURE_NAME = 3
-_MAP_KEY = 1
-_MAP_VALUE = 2
 
 
 def write_warmup_requests(
     saved_model: str | os.PathLike[str],
     model_name: str,
-    requests: Mapping[str, Mapping[str, tf.Tensor]],
+    requests: Mapping[str, Sequence[Mapping[str, tf.Tensor]]],
 ) -> None:
     """Write the warm-up requests of a SavedModel into its ``assets.extra``.
 
     Args:
         saved_model: The version folder.
         model_name: The name that the model is served under.
-        requests: Signature name -> input name -> tensor. One request per signature.
+        requests: Signature name -> requests: input name -> tensor.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     text = tf.constant(["warm-up"])
-        ...     write_warmup_requests(folder, "sentiment", {"serving_default": {"text": text}})
+        ...     write_warmup_requests(folder, "sentiment", {"serving_default": [{"text": text}]})
         ...     sum(1 for _ in tf.data.TFRecordDataset(str(Path(folder, WARMUP_FILE))))
         1
     """
     file = Path(saved_model, WARMUP_FILE)
     file.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(file)) as writer:
-        for signature_name, inputs in requests.items():
-            writer.write(_prediction_log(model_name, signature_name, inputs))
+        for signature_name, examples in requests.items():
+            for inputs in examples:
+                request = encode_predict_request(signature_name, inputs, model_name)
+                writer.write(_encode_log(request))
 
 
-def _prediction_log(model_name: str, signature_name: str, inputs: Mapping[str, tf.Tensor]) -> bytes:
-    model_spec = _field(_MODEL_SPEC_NAME, model_name.encode())
-    model_spec += _field(_MODEL_SPEC_SIGNATURE_NAME, signature_name.encode())
-    request = _field(_PREDICT_REQUEST_MODEL_SPEC, model_spec)
-    for name, tensor in inputs.items():
-        value = tf.make_tensor_proto(tensor).SerializeToString()
-        entry = _field(_MAP_KEY, name.encode()) + _field(_MAP_VALUE, value)
-        request += _field(_PREDICT_REQUEST_INPUTS, entry)
-    return _field(_PREDICTION_LOG_PREDICT_LOG, _field(_PREDICT_LOG_REQUEST, request))
+def read_warmup_requests(
+    saved_model: str | os.PathLike[str],
+) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """Read the warm-up requests of a SavedModel, in their order.
+
+    Args:
+        saved_model: The version folder.
+
+    Returns:
+        (signature name, {input name: array}) for each request; none where there is no file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     request = {"text": tf.constant(["warm-up"])}
+        ...     write_warmup_requests(folder, "sentiment", {"serving_default": [request]})
+        ...     read_warmup_requests(folder)
+        [('serving_default', {'text': array([b'warm-up'], dtype=object)})]
+    """
+    file = Path(saved_model, WARMUP_FILE)
+    if not file.is_file():
+        return []
+    records = tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+    return [_decode_log(record) for record in records]
 
 
-def _field(number: int, content: bytes) -> bytes:
-    """Encode one length-delimited field (wire type 2) of a protocol buffer."""
-    return bytes([number << 3 | 2]) + _varint(len(content)) + content
+def _encode_log(request: bytes) -> bytes:
+    return encode_field(_PREDICTION_LOG_PREDICT_LOG, encode_field(_PREDICT_LOG_REQUEST, request))
 
 
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*encoded, number])
+def _decode_log(record: bytes) -> tuple[str, dict[str, np.ndarray]]:
+    log = dict(decode_fields(record))[_PREDICTION_LOG_PREDICT_LOG]
+    return decode_predict_request(dict(decode_fields(log))[_PREDICT_LOG_REQUEST])

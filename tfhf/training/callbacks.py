@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfhf.generation.settings import settle
-
-#: What the predictions and labels of shorter batches are filled up with.
-PADDING = -100
+from tfhf.training.checkpoints import is_greater_better
+from tfhf.training.evaluation import PADDING, join
 
 
 class KerasMetricCallback(keras.callbacks.Callback):
@@ -49,6 +47,7 @@ class KerasMetricCallback(keras.callbacks.Callback):
             ``predict_with_generate`` asks for what the model cannot do.
 
     Example:
+        >>> import numpy as np
         >>> def accuracy(predictions_and_labels):
         ...     predictions, labels = predictions_and_labels
         ...     return {"accuracy": (predictions.argmax(-1) == labels).mean()}
@@ -94,8 +93,11 @@ class KerasMetricCallback(keras.callbacks.Callback):
                 labels.append(rest[0])
             else:
                 labels.append({name: inputs[name] for name in self.label_cols})
-        padding = self._padding_token() if self.predict_with_generate else PADDING
-        metrics = self.metric_fn((_join(predictions, padding), _join(labels, PADDING)))
+        padding = PADDING
+        if self.predict_with_generate:
+            padding = padding_token(self.model, self.generate_kwargs)
+        pair = _unwrapped(join(predictions, padding)), _unwrapped(join(labels, PADDING))
+        metrics = self.metric_fn(pair)
         if not isinstance(metrics, Mapping):
             raise TypeError(f"metric_fn must return a dictionary, but it returned {metrics!r}")
         if logs is not None:
@@ -113,13 +115,6 @@ class KerasMetricCallback(keras.callbacks.Callback):
             **known, jit_compile=self.use_xla_generation, **self.generate_kwargs
         )
 
-    def _padding_token(self) -> int:
-        """Return what ``generate`` fills shorter sequences with."""
-        named = dict(self.generate_kwargs)
-        given = named.pop("generation_config", None)
-        settings, _ = settle(self.model.generation_config, given, named)
-        return PADDING if settings.pad_token_id is None else settings.pad_token_id
-
     def _select(self, outputs: Any) -> Any:
         if not isinstance(outputs, Mapping):
             return outputs
@@ -127,6 +122,14 @@ class KerasMetricCallback(keras.callbacks.Callback):
         ignored = ("loss", *getattr(config, "keys_to_ignore_at_inference", ()))
         names = self.output_cols or [name for name in outputs if name not in ignored]
         return {name: outputs[name] for name in names}
+
+
+def padding_token(model: Any, generate_kwargs: Mapping[str, Any]) -> int:
+    """Return what ``generate`` fills shorter sequences with."""
+    named = dict(generate_kwargs)
+    given = named.pop("generation_config", None)
+    settings, _ = settle(model.generation_config, given, named)
+    return PADDING if settings.pad_token_id is None else settings.pad_token_id
 
 
 def _label_cols(spec: Any, label_cols: Sequence[str] | None) -> list[str] | None:
@@ -146,21 +149,77 @@ def _label_cols(spec: Any, label_cols: Sequence[str] | None) -> list[str] | None
     raise ValueError(f"label_cols must be given: no labels among the dataset's inputs {names}")
 
 
-def _join(batches: list[Any], padding: int) -> Any:
-    """Join batches of arrays, or of dictionaries or tuples of them; one alone is unwrapped."""
-    first = batches[0]
-    if isinstance(first, Mapping):
-        joined = {name: _join([batch[name] for batch in batches], padding) for name in first}
-        return joined if len(joined) > 1 else next(iter(joined.values()))
-    if isinstance(first, tuple | list):
-        parts = tuple(_join(list(part), padding) for part in zip(*batches))
-        return parts if len(parts) > 1 else parts[0]
-    arrays = [np.asarray(batch) for batch in batches]
-    shape = np.max([array.shape[1:] for array in arrays], axis=0).astype(int)
-    padded = np.full((sum(map(len, arrays)), *shape), padding, arrays[0].dtype)
-    start = 0
-    for array in arrays:
-        rows = slice(start, start + len(array))
-        padded[(rows, *(slice(size) for size in array.shape[1:]))] = array
-        start += len(array)
-    return padded
+def _unwrapped(parts: Any) -> Any:
+    """Return what is alone in a dictionary or tuple."""
+    if not isinstance(parts, Mapping | tuple) or len(parts) > 1:
+        return parts
+    return next(iter(parts.values() if isinstance(parts, Mapping) else parts))
+
+
+class EarlyStoppingCallback(keras.callbacks.Callback):
+    """Stop training when evaluations have not become better for a while.
+
+    For :class:`~tfhf.Trainer`, where evaluations may come within epochs; for a plain ``fit``,
+    ``keras.callbacks.EarlyStopping`` does the same after epochs.
+
+    Args:
+        early_stopping_patience: after how many evaluations in a row that are no better.
+        early_stopping_threshold: by how much one must be better, to be better.
+        metric: a name in the results, with or without ``eval_``; default: the Trainer's
+            ``metric_for_best_model``, or "loss".
+        greater_is_better: whether it should be high; default: unless its name ends with "loss".
+
+    Raises:
+        ValueError: in training, evaluations have no such metric.
+
+    Example:
+        >>> callback = EarlyStoppingCallback(early_stopping_patience=1, metric="accuracy")
+        >>> callback.set_model(keras.Sequential())
+        >>> callback.on_test_end({"eval_accuracy": 0.8})
+        >>> callback.on_test_end({"eval_accuracy": 0.8})
+        >>> callback.model.stop_training
+        True
+    """
+
+    def __init__(
+        self,
+        early_stopping_patience: int = 1,
+        early_stopping_threshold: float = 0.0,
+        metric: str | None = None,
+        greater_is_better: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.early_stopping_patience = early_stopping_patience
+        self.early_stopping_threshold = early_stopping_threshold
+        self.metric = metric
+        self.greater_is_better = greater_is_better
+        self._best: float | None = None
+        self._evaluations = 0
+
+    def replay(self, log_history: Sequence[Mapping[str, Any]]) -> None:
+        """See again the evaluations of the training so far."""
+        self._best, self._evaluations = None, 0
+        for logs in log_history:
+            if self._name() in logs:
+                self._look(logs[self._name()])
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Look at an evaluation."""
+        if self._name() not in (logs or {}):
+            raise ValueError(
+                f"metric is {self._name()!r}, but evaluations have {sorted(logs or {})}"
+            )
+        if self._look((logs or {})[self._name()]):
+            self.model.stop_training = True
+
+    def _name(self) -> str:
+        return f"eval_{(self.metric or 'loss').removeprefix('eval_')}"
+
+    def _look(self, value: float) -> bool:
+        """Note a value; tell whether to stop."""
+        sign = 1 if is_greater_better(self.metric or "loss", self.greater_is_better) else -1
+        if self._best is None or sign * (value - self._best) > self.early_stopping_threshold:
+            self._best, self._evaluations = value, 0
+        else:
+            self._evaluations += 1
+        return self._evaluations >= self.early_stopping_patience

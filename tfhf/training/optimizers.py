@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -124,6 +124,8 @@ class AdamWeightDecay(keras.optimizers.Adam):
             decayed whatever ``exclude_from_weight_decay`` says.
         exclude_from_weight_decay: regular expressions; variables whose path one of them matches
             are not decayed. ``NO_WEIGHT_DECAY`` are those of biases and norms.
+        learning_rate_multipliers: from regular expressions to what the learning rate of the
+            variables whose path they match is multiplied by; see :func:`layerwise_lr_decay`.
         name: the Keras name.
         **kwargs: what every Keras optimizer takes: ``clipnorm``, ``global_clipnorm``,
             ``clipvalue``, ``use_ema``, ``ema_momentum``, ``ema_overwrite_frequency``,
@@ -151,6 +153,7 @@ class AdamWeightDecay(keras.optimizers.Adam):
         weight_decay_rate: float = 0.0,
         include_in_weight_decay: Sequence[str] | None = None,
         exclude_from_weight_decay: Sequence[str] | None = None,
+        learning_rate_multipliers: Mapping[str, float] | None = None,
         name: str = "AdamWeightDecay",
         **kwargs: Any,
     ) -> None:
@@ -163,6 +166,7 @@ class AdamWeightDecay(keras.optimizers.Adam):
         self.weight_decay_rate = weight_decay_rate
         self._included = tuple(include_in_weight_decay or ())
         self._excluded = tuple(exclude_from_weight_decay or ())
+        self._multipliers = dict(learning_rate_multipliers or {})
 
     def build(self, var_list: Sequence[keras.Variable]) -> None:
         """Create the moments of the variables, and see which of them decay."""
@@ -173,6 +177,12 @@ class AdamWeightDecay(keras.optimizers.Adam):
             self.weight_decay_rate != 0 and self._use_weight_decay(variable)
             for variable in var_list
         )
+        self._scales = tuple(self._multiplier(variable) for variable in var_list)
+
+    def _multiplier(self, variable: keras.Variable) -> float:
+        path = getattr(variable, "path", variable.name)
+        matching = (m for pattern, m in self._multipliers.items() if re.search(pattern, path))
+        return next(matching, 1.0)
 
     def _use_weight_decay(self, variable: keras.Variable) -> bool:
         path = getattr(variable, "path", variable.name)
@@ -244,6 +254,8 @@ class AdamWeightDecay(keras.optimizers.Adam):
         index = self._get_variable_index(variable)
         m, v = self._momentums[index].value, self._velocities[index].value
         step_size, epsilon, kept = (tf.cast(number, m.dtype) for number in learning_rate)
+        if (scale := self._scales[index]) != 1:
+            step_size, kept = step_size * scale, 1 - (1 - kept) * scale
         if m.dtype == variable.dtype and not self.amsgrad:
             if self._decays[index]:
                 # Waiting for the gradient, so that not all decayed copies live at the same time.
@@ -282,6 +294,7 @@ class AdamWeightDecay(keras.optimizers.Adam):
             "weight_decay_rate": self.weight_decay_rate,
             "include_in_weight_decay": list(self._included),
             "exclude_from_weight_decay": list(self._excluded),
+            "learning_rate_multipliers": self._multipliers,
         }
 
 
@@ -296,3 +309,40 @@ def _dense(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
     """
     tensor = tf.convert_to_tensor(gradient)
     return tensor if _is_precise(tensor.dtype) else tf.cast(tensor, tf.float32)
+
+
+def layerwise_lr_decay(model: keras.Model, decay: float) -> dict[str, float]:
+    """Make multipliers that let lower layers learn more slowly (Howard & Ruder, 2018).
+
+    The head learns at the full rate, the last layer at ``decay`` times that, the one below at
+    ``decay ** 2``, and the embeddings slowest of all.
+
+    Args:
+        model: a model of tfhf.
+        decay: above 0, at most 1.
+
+    Returns:
+        ``learning_rate_multipliers`` for :class:`AdamWeightDecay`.
+
+    Example:
+        >>> import tfhf
+        >>> from transformers import BertConfig
+        >>> model = tfhf.TFBertModel(BertConfig(num_hidden_layers=2, vocab_size=9))
+        >>> factors = layerwise_lr_decay(model, 0.5)
+        >>> sorted({*factors.values()})
+        [0.125, 0.25, 0.5, 1.0]
+    """
+    paths = [variable.path for variable in model.trainable_variables]
+    # "encoder/layer_3/": the stack's name, and the layer's number in it.
+    found = {path: re.search(r"(\w+)/layer_(\d+)", path) for path in paths}
+    layers: dict[str, int] = {}
+    for match in filter(None, found.values()):
+        layers[match[1]] = max(layers.get(match[1], 0), int(match[2]) + 1)
+    lowest = max(layers.values(), default=0) + 1
+    multipliers = {}
+    for path, place in found.items():
+        below_head = layers[place[1]] - int(place[2]) if place else 0
+        if not place and re.search("(embeddings|shared)/", path):
+            below_head = lowest
+        multipliers[f"^{re.escape(path)}$"] = decay**below_head
+    return multipliers

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.areas import AREAS, LATER
+from benchmarks.areas import AREAS
 from benchmarks.areas.setting import Setting
 from benchmarks.contest import run_rows
 from benchmarks.environments import CACHE, environments
@@ -21,8 +21,8 @@ INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve")
 def main() -> None:
     options = parse_options()
     if options.report:
-        document, file = options.report
-        write_report(Path(document), json.loads(Path(file).read_text()))
+        document, *files = options.report
+        write_report(Path(document), merged([json.loads(Path(file).read_text()) for file in files]))
         return
     results = measure(options)
     if not any(r["median"] for row in results["rows"] for r in row["contestants"].values()):
@@ -32,7 +32,7 @@ def main() -> None:
 def measure(options: argparse.Namespace) -> dict:
     """Run what was asked for; print and keep each row as soon as it is there."""
     start = time.monotonic()
-    areas = options.only or [*AREAS, *LATER]
+    areas = options.only or list(AREAS)
     CACHE.mkdir(parents=True, exist_ok=True)
     print(f"Measuring {', '.join(areas)}, on {options.threads} threads. Kept in {CACHE}.")
     prepared = environments(peers=options.peers)
@@ -47,9 +47,6 @@ def measure(options: argparse.Namespace) -> dict:
         setting = Setting(peers=options.peers, small=options.small, folder=Path(folder))
         for area in areas:
             print(f"\n### {area}", flush=True)
-            if area in LATER:
-                print(f"\nNothing to measure yet: it {LATER[area]}.")
-                continue
             rows = AREAS[area](setting)
             for result in run_rows(rows, prepared, threads=options.threads, rounds=options.rounds):
                 results["rows"].append(result)
@@ -61,6 +58,17 @@ def measure(options: argparse.Namespace) -> dict:
             took = sum(row["took"] for row in results["rows"] if row["area"] == area)
             print(f"\n{area} took {took / 60:.1f} minutes.", flush=True)
     print(f"\nTook {(time.monotonic() - start) / 60:.1f} minutes.")
+    return results
+
+
+def merged(runs: list[dict]) -> dict:
+    """Return the first of several runs on one machine, with the areas that only later ones have."""
+    results = dict(runs[0], rows=list(runs[0]["rows"]))
+    for run in runs[1:]:
+        if run["machine"] != results["machine"]:
+            sys.exit("The files are of different machines.")
+        there = {row["area"] for row in results["rows"]}
+        results["rows"] += [row for row in run["rows"] if row["area"] not in there]
     return results
 
 
@@ -99,9 +107,9 @@ def parse_options() -> argparse.Namespace:
     add(
         "--only",
         action="append",
-        choices=[*AREAS, *LATER],
+        choices=list(AREAS),
         metavar="NAME",
-        help=f"measure this area only; can be repeated: {', '.join([*AREAS, *LATER])}",
+        help=f"measure this area only; can be repeated: {', '.join(AREAS)}",
     )
     add("--peers", action="store_true", help="install the peers and let them take part")
     add("--json", type=Path, metavar="FILE", help="write the results there too, row by row")
@@ -110,9 +118,9 @@ def parse_options() -> argparse.Namespace:
     add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores")
     add(
         "--report",
-        nargs=2,
+        nargs="+",
         metavar=("DOCUMENT", "FILE"),
-        help="measure nothing; write the results of a --json FILE between the document's markers",
+        help="measure nothing; write the results of --json FILEs between the document's markers",
     )
     return parser.parse_args()
 

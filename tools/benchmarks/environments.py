@@ -28,7 +28,15 @@ OURS = {
 TENSORFLOW = ("tensorflow==2.21.*", "datasets>=4")
 PEERS = {
     "torch": (
-        ("torch==2.13.0", "transformers>=5,<6", "datasets>=4"),
+        (
+            "torch==2.13.0",
+            "transformers>=5,<6",
+            "datasets>=4",
+            # ONNX Runtime, and what torch.onnx writes graphs with.
+            "onnxruntime>=1.25",
+            "onnx",
+            "onnxscript",
+        ),
         {"TORCHINDUCTOR_CACHE_DIR": str(CACHE / "torchinductor")},
     ),
     "transformers4": (

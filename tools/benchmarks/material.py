@@ -107,7 +107,7 @@ SMALL_MODELS = {
     },
     "GPT-2": {
         "model_type": "gpt2",
-        "vocab_size": 100,
+        "vocab_size": 300,
         "n_layer": 1,
         "n_embd": 32,
         "n_head": 2,
@@ -249,6 +249,16 @@ def mrpc_lengths(rows: int, seed: int = 0) -> np.ndarray:
     return np.clip(np.round(drawn), 12, 128).astype(np.int64)
 
 
+def review_lengths(rows: int, seed: int = 0) -> np.ndarray:
+    """Lengths like those of the demo's film reviews in WordPieces, special tokens counted.
+
+    Gamma with mean 27 and standard deviation 11, clipped to 4 and 79.
+    """
+    mean, deviation = 27, 11
+    drawn = np.random.default_rng(seed).gamma((mean / deviation) ** 2, deviation**2 / mean, rows)
+    return np.clip(np.round(drawn), 4, 79).astype(np.int64)
+
+
 def write_batches(path: Path, vocab_size: int, batches: dict[str, list[np.ndarray]]) -> str:
     """Write padded batches for rows of the given lengths: a list of batches under each name.
 
@@ -276,6 +286,37 @@ def write_table(path: Path, vocab_size: int, lengths: np.ndarray) -> str:
         labels=rng.integers(0, 2, len(lengths)),
     )
     return str(path)
+
+
+def write_sentences(path: Path, vocab_size: int, lengths: np.ndarray) -> str:
+    """Write a list of texts; special tokens make them as long as that."""
+    rng = np.random.default_rng(0)
+    rows = (rng.integers(FIRST_ID, vocab_size, length - 2) for length in lengths)
+    path.write_text(json.dumps([" ".join(f"word{i}" for i in row) for row in rows]))
+    return str(path)
+
+
+def write_byte_level_tokenizer(folder: Path, vocab_size: int) -> str:
+    """Write GPT-2's tokenizer with another vocabulary: bytes, and pairs of pairs of letters."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    pairs = [(a, b) for a in letters for b in letters]
+    quads = [("".join(a), "".join(b)) for a in pairs for b in pairs]
+    np.random.default_rng(0).shuffle(quads)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    end = "<|endoftext|>"
+    merges = [*pairs, *map(tuple, quads)][: vocab_size - len(alphabet) - 1]
+    tokens = [*alphabet, *map("".join, merges), end]
+    vocab = {token: i for i, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocab, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    special = dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), end)
+    config = {"tokenizer_class": "GPT2Tokenizer", "padding_side": "left"} | special
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return str(folder)
 
 
 if __name__ == "__main__":

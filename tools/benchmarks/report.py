@@ -160,6 +160,8 @@ def rates(row: dict, result: dict) -> str:
         cells.append(f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.2f} {unit}/s")
     if "padding" in result["facts"]:
         cells.append(f"{result['facts']['padding']:.0%} padding")
+    if "batch_size" in result["facts"]:
+        cells.append(f"batch size {result['facts']['batch_size']}")
     if "cached" in result["facts"]:
         cells.append(f"{result['facts']['cached']:.0%} of the file in the page cache")
     return ", ".join(cells)

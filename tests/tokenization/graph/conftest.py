@@ -1,10 +1,12 @@
 """Vocabularies to try, trained on the spot, and texts that are meant to break tokenizers."""
 
+import functools
 import random
 import unicodedata
 from pydoc_data.topics import topics  # Python's own reference, as plain text
 
 import pytest
+from tokenizer_families import FAMILIES
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -156,3 +158,15 @@ def train(training_texts):
         return tokenizer
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tokenizer_of(training_texts):
+    """Train a tokenizer of a family."""
+    return functools.lru_cache(lambda family: FAMILIES[family](training_texts))
+
+
+@pytest.fixture(params=FAMILIES)
+def tokenizer(request, tokenizer_of):
+    """The tokenizers of all families, one by one."""
+    return tokenizer_of(request.param)

@@ -51,6 +51,23 @@ def test_pairs_and_sides(padding_side, truncation_side, options):
     assert_same_inputs(tokenizer, TEXTS, **options)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("padding", ["longest", "max_length", False])
+def test_position_ids(padding, side):
+    tokenizer = tokenizer_of(padding_side=side, model_max_length=12)
+    graph_tokenizer = GraphTokenizer.from_tokenizer(tokenizer, padding=padding)
+    found = graph_tokenizer(TEXTS, PAIRS, return_position_ids=True)
+    assert found["position_ids"].dtype == tf.int32
+    assert list(found)[-1] == "position_ids"
+    if not padding:
+        expected = [list(range(length)) for length in found["input_ids"].row_lengths()]
+        assert found["position_ids"].to_list() == expected
+        return
+    mask = found["attention_mask"].numpy()
+    expected = np.maximum(np.cumsum(mask, axis=1) - 1, 0) * mask
+    np.testing.assert_array_equal(found["position_ids"], expected)
+
+
 def test_every_pair_of_lengths():
     tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1, "b": 2}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -107,11 +124,33 @@ def test_settings_of_the_library():
     assert backend.padding["pad_id"] == 4
 
 
-def test_library_strategy_that_is_not_longest_first():
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("strategy", ["longest_first", "only_first", "only_second"])
+def test_which_text_gives_way(strategy, side):
+    tokenizer = tokenizer_of(truncation_side=side)
+    texts, pairs = ["a b c d e", "a b c"], ["f g h i", "f g h i j j"]
+    for max_length in range(10, 14):
+        assert_same_inputs(tokenizer, texts, pairs, truncation=strategy, max_length=max_length)
     backend = tokenizer_of().backend_tokenizer
-    backend.enable_truncation(9, strategy="only_first")
-    with pytest.raises(UnsupportedTokenizerError, match="truncation is only_first"):
-        GraphTokenizer.from_tokenizer(backend)
+    backend.enable_truncation(10, strategy=strategy, direction=side)
+    found = GraphTokenizer.from_tokenizer(backend, padding=False)(texts, pairs)["input_ids"]
+    encodings = backend.encode_batch(list(zip(texts, pairs)))
+    assert found.to_list() == [encoding.ids for encoding in encodings]
+
+
+def test_where_one_text_giving_way_is_not_enough():
+    """The library raises an error then, for the whole batch."""
+    tokenizer = tokenizer_of()
+    options = {"padding": False, "max_length": 6}
+    for strategy, texts, expected in (
+        ("only_first", (["a b", "", "a"], ["c d e", "c d e f", "c"]), ["acd", "cde", "ac"]),
+        ("only_second", (["c d e", "c d e f", "c"], ["a b", "", "a"]), ["cda", "cde", "ca"]),
+    ):
+        graph_tokenizer = GraphTokenizer.from_tokenizer(tokenizer, truncation=strategy, **options)
+        ids = graph_tokenizer(*texts)["input_ids"].to_list()
+        assert ["".join(VOCABULARY[index] for index in row if index > 4) for row in ids] == expected
+    with pytest.raises(ValueError, match="truncation: expected text_pair for 'only_second'"):
+        graph_tokenizer(["a"])
 
 
 SEP, CLS = ("[SEP]", 3), ("[CLS]", 2)
@@ -161,7 +200,10 @@ def test_template_that_repeats_a_text():
             {"padding": "shortest"},
             "padding: expected 'longest', 'max_length' or False, got 'shortest'",
         ),
-        ({"truncation": "only_first"}, "truncation: expected True or False, got 'only_first'"),
+        (
+            {"truncation": "only_third"},
+            "truncation: expected True, False, 'longest_first', 'only_first', 'only_second', got",
+        ),
         ({"max_length": 0}, "max_length: expected at least 1 token, got 0"),
         ({"pad_to_multiple_of": -8}, "pad_to_multiple_of: expected at least 1 token, got -8"),
         ({"padding": "max_length"}, "max_length: expected a number for padding='max_length'"),

@@ -5,11 +5,12 @@ import random
 
 import pytest
 import tensorflow as tf
+from tokenizer_families import charsmap
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from tfhf.tokenization.graph import UnsupportedTokenizerError
 from tfhf.tokenization.graph.characters import CharacterMap, CharacterRules, unicode_pages
-from tfhf.tokenization.graph.normalization import Normalization, normalizer_rules
+from tfhf.tokenization.graph.normalization import normalizer_rules, read_normalizer
 from tfhf.tokenization.graph.pre_tokenization import pre_tokenizer_replacements
 
 FLAGS = {
@@ -109,33 +110,66 @@ SEQUENCES = {
         normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " "),
         normalizers.Strip(left=False, right=True),
     ],
-    "ALBERT": [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()],
+    "ALBERT": [
+        normalizers.NFKD(),
+        normalizers.StripAccents(),
+        normalizers.Lowercase(),
+        normalizers.Precompiled(charsmap()),
+    ],
+    "DeBERTa": [
+        normalizers.Lowercase(),
+        normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " "),
+        normalizers.NFC(),
+        normalizers.Strip(left=False, right=True),
+    ],
+    "NFC": [normalizers.NFC()],
+    "NFD": [normalizers.NFD()],
+    "NFKC": [normalizers.NFKC()],
+    "NFKD": [normalizers.NFKD()],
+    "NFD, no accents": [normalizers.NFD(), normalizers.StripAccents()],
+    "no accents": [normalizers.StripAccents()],
+    "Precompiled": [normalizers.Precompiled(charsmap())],
 }
 
 
 @pytest.mark.parametrize("steps", SEQUENCES.values(), ids=SEQUENCES)
 def test_sequences(steps, marks, odd_texts):
+    """What becomes of texts, and which character each new one comes from."""
     rng = random.Random(2)
-    texts = ["", " ", "\n", "  a  b  ", *unicode_pages(), *odd_texts(2000, seed=120)]
-    texts += ["".join(rng.choices([*marks, *"aeE\u0c46가ᄀ"], k=9)) for _ in range(3000)]
-    tokenizer = Tokenizer(models.WordLevel({}, ""))
+    texts = ["", " ", "\n", "  a  b  ", *odd_texts(500, seed=120)]
+    alphabets = (
+        [*marks, *"aeE\u0c46가ᄀ"],
+        ["e", *"\u0323\u0302\u0301\u0344\u0345\u0308\u05b4ﬁﾞ\x01ﷺ"],
+    )
+    texts += ["".join(rng.choices(rng.choice(alphabets), k=9)) for _ in range(2000)]
+    tokenizer = Tokenizer(models.WordLevel({"?": 0}, "?"))
     tokenizer.normalizer = normalizers.Sequence(steps)
-    spec = json.loads(tokenizer.to_str())["normalizer"]
-    found = Normalization(spec)(tf.constant(texts)).numpy()
-    for text, normalized in zip(texts, found, strict=True):
-        assert normalized.decode() == tokenizer.normalizer.normalize_str(text), ascii(text)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
+    normalize = read_normalizer(json.loads(tokenizer.to_str())["normalizer"])
+    pages = list(unicode_pages())
+    for page, normalized in zip(pages, normalize(tf.constant(pages)).numpy(), strict=True):
+        assert normalized.decode() == tokenizer.normalizer.normalize_str(page), ascii(page)
+    normalized, source = normalize.with_source(tf.constant(texts))
+    answers = zip(texts, normalize(tf.constant(texts)).numpy(), normalized.numpy(), strict=True)
+    for text, *found in answers:
+        expected = tokenizer.normalizer.normalize_str(text)
+        assert [answer.decode() for answer in found] == [expected] * 2, ascii(text)
+    for text, places, encoding in zip(texts, source.to_list(), tokenizer.encode_batch(texts)):
+        assert places == [start for start, _ in encoding.offsets], ascii(text)
+
+
+def test_nothing_to_normalize():
+    assert read_normalizer(None) is None
+    assert read_normalizer({"type": "Sequence", "normalizers": []}) is None
 
 
 @pytest.mark.parametrize(
     ("spec", "found"),
     [
-        ({"type": "NFC"}, "NFC"),
-        ({"type": "NFKC"}, "NFKC"),
-        ({"type": "NFKD"}, "NFKD"),
         ({"type": "Nmt"}, "Nmt"),
         ({"type": "Replace", "pattern": {"Regex": r"\d"}, "content": ""}, r"Replace of '\\\\d'"),
     ],
 )
 def test_steps_that_are_refused(spec, found):
     with pytest.raises(UnsupportedTokenizerError, match=f"its normalizer is {found}, expected"):
-        Normalization({"type": "Sequence", "normalizers": [{"type": "Lowercase"}, spec]})
+        read_normalizer({"type": "Sequence", "normalizers": [{"type": "Lowercase"}, spec]})

@@ -13,7 +13,7 @@ from tokenizers import normalizers
 
 from tfhf.tokenization.graph import UnsupportedTokenizerError
 from tfhf.tokenization.graph.characters import unicode_pages
-from tfhf.tokenization.graph.normalization import Normalization
+from tfhf.tokenization.graph.normalization import read_normalizer
 from tfhf.tokenization.graph.precompiled import precompiled_rules, read_charsmap
 
 LETTERS = "aeiouAEIOUªﬁ①½\u0958\u0600 \u200d\u200b\n\r\x01\xad©®™ÅΩｶ가"
@@ -49,7 +49,7 @@ def test_characters_and_graphemes(name, marks, odd_texts):
         )
     texts += odd_texts(1000, seed=90)
     normalize = normalizers.Precompiled(charsmap).normalize_str
-    found = Normalization(spec)(tf.constant(texts)).numpy()
+    found = read_normalizer(spec)(tf.constant(texts)).numpy()
     assert sum(normalize(text) != text for text in texts) > 1500
     for text, normalized in zip(texts, found, strict=True):
         assert normalized.decode() == normalize(text), ascii(text)
@@ -60,7 +60,7 @@ def test_marks_get_lost():
     charsmap = charsmap_of(normalization_rule_name="nmt_nfkc")
     spec = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(charsmap).decode()}
     texts = ["ﬁ\u0301", "ﬁ\u0301\u0301", "e\u0301", "e\u0302\u0301", "\r\n", ""]
-    found = [text.decode() for text in Normalization(spec)(tf.constant(texts)).numpy()]
+    found = [text.decode() for text in read_normalizer(spec)(tf.constant(texts)).numpy()]
     assert found == ["fi", "fi\u0301\u0301", "é", "ê", " ", ""]
 
 

@@ -2,6 +2,7 @@
 
 from tfhf.tokenization.graph.bert import TFBertTokenizer
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
+from tfhf.tokenization.graph.gpt2 import TFGPT2Tokenizer
 from tfhf.tokenization.graph.tokenizer import GraphTokenizer
 
-__all__ = ["GraphTokenizer", "TFBertTokenizer", "UnsupportedTokenizerError"]
+__all__ = ["GraphTokenizer", "TFBertTokenizer", "TFGPT2Tokenizer", "UnsupportedTokenizerError"]

@@ -11,13 +11,12 @@ from tokenizers.models import WordLevel
 
 from tfhf.tokenization.graph.characters import unicode_pages
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
-
-# Valid UTF-8 never holds this byte, so it can part tokens from text.
-MARK = b"\xff"
-
-# The White_Space property of Unicode, which has not changed since 2013, as RE2 writes it.
-WHITE_SPACE = (
-    r"[\t-\r \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
+from tfhf.tokenization.graph.replacement import (
+    WHITE_SPACE,
+    escape,
+    is_match,
+    positions,
+    split_at,
 )
 
 
@@ -59,7 +58,7 @@ class AddedTokens(tf.Module):
         if self._is_empty:
             return
         longest_first = sorted(contents, key=len, reverse=True)
-        self._pattern = f"({'|'.join(map(escape, longest_first))})"
+        self._pattern = "|".join(map(escape, longest_first))
         self._index = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(contents, tf.range(len(contents))),
             default_value=len(contents),
@@ -99,9 +98,7 @@ class AddedTokens(tf.Module):
         """
         if self._is_empty:
             return tokenize(text, begins)
-        marked = tf.strings.regex_replace(text, self._pattern, MARK + rb"\1" + MARK)
-        # Each row: text, token, text, ..., token, text. The texts may be empty.
-        pieces = tf.strings.split(marked, MARK)
+        pieces = split_at(text, self._pattern)
         if self._passes_over:
             pieces = self._pass_over(pieces)
         index = self._indices(pieces)
@@ -110,7 +107,7 @@ class AddedTokens(tf.Module):
         if self._strips:
             left_stripped = self._strip_left(texts, index)
             texts = self._strip_right(left_stripped, index)
-        begins = tf.gather(begins, pieces.value_rowids()) & (_positions(pieces) == 0)
+        begins = tf.gather(begins, pieces.value_rowids()) & (positions(pieces) == 0)
         text_ids = tokenize(texts, begins)
         token_ids = tf.gather(self._ids, index)
         if with_spans:
@@ -136,7 +133,7 @@ class AddedTokens(tf.Module):
     def _indices(self, pieces: tf.RaggedTensor) -> tf.Tensor:
         """Give the index of the token that each piece is, or of the last entry if it is none."""
         nothing = self._ids.shape[0] - 1
-        return tf.where(_positions(pieces) % 2 == 1, self._index.lookup(pieces.values), nothing)
+        return tf.where(is_match(pieces), self._index.lookup(pieces.values), nothing)
 
     def _pass_over(self, pieces: tf.RaggedTensor) -> tf.RaggedTensor:
         """Turn the tokens that do not count where they stand into text again."""
@@ -181,12 +178,6 @@ def _length(texts: tf.Tensor) -> tf.Tensor:
     return tf.strings.length(texts, "UTF8_CHAR")
 
 
-def _positions(pieces: tf.RaggedTensor) -> tf.Tensor:
-    """Give the position of each piece in its row."""
-    places = tf.range(tf.size(pieces.values, tf.int64))
-    return places - tf.gather(pieces.row_splits, pieces.value_rowids())
-
-
 def _before(values: tf.Tensor) -> tf.Tensor:
     """Give to each piece the value of the piece before it."""
     return tf.roll(values, 1, axis=0)
@@ -195,11 +186,6 @@ def _before(values: tf.Tensor) -> tf.Tensor:
 def _after(values: tf.Tensor) -> tf.Tensor:
     """Give to each piece the value of the piece after it."""
     return tf.roll(values, -1, axis=0)
-
-
-def escape(text: str) -> str:
-    """Write text as a regular expression of RE2."""
-    return "".join(f"\\x{{{ord(character):x}}}" for character in text)
 
 
 @functools.lru_cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import tensorflow as tf
 from tokenizers import Tokenizer
@@ -12,7 +12,7 @@ from tokenizers.models import WordLevel
 from tokenizers.processors import PostProcessor
 
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
-from tfhf.tokenization.graph.settings import Side, TokenizerSettings
+from tfhf.tokenization.graph.settings import Side, TokenizerSettings, Truncation
 
 Padding = Literal["longest", "max_length", False]
 
@@ -59,9 +59,9 @@ class InputAssembler:
     Attributes:
         settings: those of the tokenizer.
         single: the template of one text.
-        pair: the template of two.
+        pair: the template of two; None if there is none.
         padding: to the longest row, to `max_length`, or none.
-        truncation: whether rows are cut down to `max_length`.
+        truncation: whether rows are cut down to `max_length`, or which text of a pair gives way.
         max_length: the tokens of a row, special ones included; None for no limit.
         pad_to_multiple_of: what the length of padded rows is a multiple of.
 
@@ -71,9 +71,9 @@ class InputAssembler:
 
     settings: TokenizerSettings
     single: tuple[Slot, ...]
-    pair: tuple[Slot, ...]
+    pair: tuple[Slot, ...] | None
     padding: Padding
-    truncation: bool
+    truncation: bool | Truncation
     max_length: int | None
     pad_to_multiple_of: int | None
 
@@ -82,8 +82,11 @@ class InputAssembler:
             raise ValueError(
                 f"padding: expected 'longest', 'max_length' or False, got {self.padding!r}"
             )
-        if self.truncation not in (True, False):
-            raise ValueError(f"truncation: expected True or False, got {self.truncation!r}")
+        if self.truncation not in (True, False, *get_args(Truncation)):
+            strategies = ", ".join(map(repr, get_args(Truncation)))
+            raise ValueError(
+                f"truncation: expected True, False, {strategies}, got {self.truncation!r}"
+            )
         for name in ("max_length", "pad_to_multiple_of"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -107,23 +110,28 @@ class InputAssembler:
                 )
 
     def __call__(
-        self, texts: Sequence[tf.RaggedTensor], spans: Sequence[tf.RaggedTensor] | None = None
+        self,
+        texts: Sequence[tf.RaggedTensor],
+        spans: Sequence[tf.RaggedTensor] | None = None,
+        *,
+        return_position_ids: bool = False,
     ) -> dict[str, tf.Tensor | tf.RaggedTensor]:
         """Assemble the int32 ids [rows, (tokens)] of one text per row, or of two.
 
         Args:
             texts: the ids of one text per row, or of two.
             spans: int32 [rows, (tokens), 2] for each, where tokens start and end in their text.
+            return_position_ids: whether to number the tokens of each row.
 
         Returns:
             int32 tensors [rows, tokens] by name, ragged without padding, and with `spans` also an
             `offset_mapping` [rows, tokens, 2], of zeros for special tokens and padding.
 
         Raises:
-            ValueError: if `max_length` has no room for the special tokens.
+            ValueError, UnsupportedTokenizerError: as `truncate` does.
         """
-        template = self.single if len(texts) == 1 else self.pair
-        texts = self._truncate(texts, template)
+        template = self._template(texts)
+        texts = self.truncate(texts)
         num_rows = texts[0].nrows()
         ids, types = [], []
         for text, token_id, type_id in template:
@@ -137,8 +145,11 @@ class InputAssembler:
             "attention_mask": (tf.ones_like(input_ids), 0),
         }
         inputs = {name: inputs[name] for name in self.settings.input_names}
+        if return_position_ids:
+            positions = tf.ragged.range(tf.cast(input_ids.row_lengths(), tf.int32))
+            inputs["position_ids"] = (input_ids.with_values(positions.values), 0)
         if spans is not None:
-            spans = self._truncate(spans, template)
+            spans = self.truncate(spans)
             nowhere = tf.RaggedTensor.from_uniform_row_length(
                 tf.zeros([num_rows, 2], tf.int32), tf.constant(1, tf.int64)
             )
@@ -152,18 +163,36 @@ class InputAssembler:
             for name, (rows, filler) in inputs.items()
         }
 
-    def _truncate(
-        self, texts: Sequence[tf.RaggedTensor], template: tuple[Slot, ...]
-    ) -> Sequence[tf.RaggedTensor]:
+    def truncate(self, texts: Sequence[tf.RaggedTensor]) -> Sequence[tf.RaggedTensor]:
+        """Cut rows down so that they fit into `max_length`, with special tokens around.
+
+        Args:
+            texts: [rows, (tokens), ...] of one text per row, or of two.
+
+        Raises:
+            ValueError: if `max_length` has no room for the special tokens, or the second text is to
+                give way and there is none.
+            UnsupportedTokenizerError: if the tokenizer makes no pairs.
+        """
         if not self.truncation or self.max_length is None:
             return texts
-        num_special = len(template) - len(texts)
+        num_special = len(self._template(texts)) - len(texts)
         if self.max_length < num_special:
             raise ValueError(
                 f"max_length: expected at least {num_special}, the number of special tokens "
                 f"around {len(texts)} text(s), got {self.max_length}"
             )
-        return truncate(texts, self.max_length - num_special, self.settings.truncation_side)
+        strategy = self.settings.truncation if self.truncation is True else self.truncation
+        if strategy == "only_second" and len(texts) == 1:
+            raise ValueError("truncation: expected text_pair for 'only_second', got one text")
+        max_tokens = self.max_length - num_special
+        return truncate(texts, max_tokens, self.settings.truncation_side, strategy)
+
+    def _template(self, texts: Sequence[tf.RaggedTensor]) -> tuple[Slot, ...]:
+        template = self.single if len(texts) == 1 else self.pair
+        if template is None:
+            raise UnsupportedTokenizerError("template for pairs", "missing", "single texts")
+        return template
 
     def _width(self, lengths: tf.Tensor) -> int | tf.Tensor:
         """Give the length of padded rows: a static number where there is one."""
@@ -177,27 +206,47 @@ class InputAssembler:
 
 
 def truncate(
-    texts: Sequence[tf.RaggedTensor], max_tokens: int, side: Side
+    texts: Sequence[tf.RaggedTensor],
+    max_tokens: int,
+    side: Side,
+    strategy: Truncation = "longest_first",
 ) -> list[tf.RaggedTensor]:
     """Cut one text per row, or two together, down to `max_tokens`.
 
-    Of two texts the longer one gives way first (`longest_first` in Transformers): the shorter one
-    keeps up to half of the room, and the longer one the rest.
+    By `longest_first` the shorter of two keeps up to half of the room, and the longer one the rest.
+    By `only_first` and `only_second` one gives way, but for its last token: where that is not
+    enough, and the library raises an error, the other one does.
 
     Example:
         >>> first, second = tf.ragged.constant([[1, 2]]), tf.ragged.constant([[3, 4, 5, 6]])
         >>> [text.to_list() for text in truncate([first, second], 5, "right")]
         [[[1, 2]], [[3, 4, 5]]]
+        >>> [text.to_list() for text in truncate([first, second], 5, "right", "only_first")]
+        [[[1]], [[3, 4, 5, 6]]]
     """
     if len(texts) == 1:
         return [_keep(texts[0], tf.minimum(texts[0].row_lengths(), max_tokens), side)]
     first, second = (text.row_lengths() for text in texts)
-    shorter = tf.minimum(tf.minimum(first, second), max_tokens // 2)
-    longer = tf.minimum(tf.maximum(first, second), max_tokens - shorter)
-    return [
-        _keep(texts[0], tf.where(first <= second, shorter, longer), side),
-        _keep(texts[1], tf.where(first <= second, longer, shorter), side),
-    ]
+    if strategy == "longest_first":
+        shorter = tf.minimum(tf.minimum(first, second), max_tokens // 2)
+        longer = tf.minimum(tf.maximum(first, second), max_tokens - shorter)
+        kept = (
+            tf.where(first <= second, shorter, longer),
+            tf.where(first <= second, longer, shorter),
+        )
+    elif strategy == "only_first":
+        kept = _give_way(first, second, max_tokens)
+    else:
+        kept = _give_way(second, first, max_tokens)[::-1]
+    return [_keep(text, length, side) for text, length in zip(texts, kept, strict=True)]
+
+
+def _give_way(
+    yielding: tf.Tensor, other: tf.Tensor, max_tokens: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Give the tokens that are left to texts of two lengths if the first gives way."""
+    kept = tf.minimum(yielding, tf.maximum(max_tokens - other, min(1, max_tokens)))
+    return kept, tf.minimum(other, max_tokens - kept)
 
 
 def _keep(text: tf.RaggedTensor, lengths: tf.Tensor, side: Side) -> tf.RaggedTensor:

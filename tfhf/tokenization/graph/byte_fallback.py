@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfhf.tokenization.graph.bpe import BYTE_TOKENS, BytePairs
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
 from tfhf.tokenization.graph.metaspace import SPACE
+from tfhf.tokenization.graph.offsets import add_spans, token_lengths
 
 # Gemma's normalizer leaves no space to this.
 SPLIT_AT_SPACES = {
@@ -58,9 +59,26 @@ class ByteFallback(tf.Module):
                 raise UnsupportedTokenizerError("pre_tokenizer", str(pre_tokenizer), expected)
             self._replaces_spaces = True
         self._merge = BytePairs(model)
+        with tf.device("CPU:0"):
+            self._num_bytes = tf.constant(token_lengths(model["vocab"], _num_bytes))
 
     def __call__(self, text: tf.Tensor) -> tf.RaggedTensor:
         """Tokenize `text`, a vector of n valid UTF-8 strings, into int32 ids [n, (tokens)]."""
-        if self._replaces_spaces:
-            text = tf.strings.regex_replace(text, " ", SPACE)
-        return self._merge(tf.RaggedTensor.from_uniform_row_length(text, 1))
+        return self._merge(tf.RaggedTensor.from_uniform_row_length(self._replace_spaces(text), 1))
+
+    def with_spans(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """Tokenize `text`, and say where in it tokens stand.
+
+        Returns:
+            int32 [n, (tokens), 3]: the id, and the characters where the token starts and ends.
+        """
+        text = self._replace_spaces(text)
+        ids = self._merge(tf.RaggedTensor.from_uniform_row_length(text, 1))
+        return add_spans(ids, tf.gather(self._num_bytes, ids.values), text)
+
+    def _replace_spaces(self, text: tf.Tensor) -> tf.Tensor:
+        return tf.strings.regex_replace(text, " ", SPACE) if self._replaces_spaces else text
+
+
+def _num_bytes(token: str) -> int:
+    return 1 if token in BYTE_TOKENS else len(token.encode())

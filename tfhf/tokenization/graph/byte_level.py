@@ -12,8 +12,8 @@ from typing import Any
 import tensorflow as tf
 
 from tfhf.tokenization.graph.bpe import BytePairs
-from tfhf.tokenization.graph.characters import character_of_bytes
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
+from tfhf.tokenization.graph.offsets import add_spans, token_lengths
 from tfhf.tokenization.graph.splitting import GPT2, PATTERNS, PatternSplitter
 
 VISIBLE = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), 256)}
@@ -60,7 +60,7 @@ class ByteLevel(tf.Module):
         self._merge = BytePairs(model)
         with tf.device("CPU:0"):
             self._characters = tf.constant([ord(character) for character in BYTE_CHARACTERS])
-            self._num_bytes = tf.constant(_lengths(model["vocab"]), tf.int32)
+            self._num_bytes = tf.constant(token_lengths(model["vocab"], len))
 
     def __call__(self, text: tf.Tensor) -> tf.RaggedTensor:
         """Tokenize `text`, a vector of n valid UTF-8 strings, into int32 ids [n, (tokens)]."""
@@ -76,24 +76,7 @@ class ByteLevel(tf.Module):
             int32 [n, (tokens), 3]: the id, and the characters where the token starts and ends.
         """
         ids = self(text)
-        num_bytes = tf.gather(self._num_bytes, ids.values)
-        end = tf.cumsum(num_bytes)
-        character = character_of_bytes(text)
-        lengths = tf.strings.length(text, "UTF8_CHAR")
-        row_start = tf.gather(tf.cumsum(lengths, exclusive=True), ids.value_rowids())
-        spans = (
-            tf.gather(character, end - num_bytes) - row_start,
-            tf.gather(character, end - 1) + 1 - row_start,
-        )
-        return ids.with_values(tf.stack([ids.values, *spans], axis=1))
-
-
-def _lengths(vocab: dict[str, int]) -> list[int]:
-    """Give the bytes of each token."""
-    lengths = [0] * (max(vocab.values()) + 1)
-    for token, token_id in vocab.items():
-        lengths[token_id] = len(token)
-    return lengths
+        return add_spans(ids, tf.gather(self._num_bytes, ids.values), text)
 
 
 def read_pattern(spec: dict[str, Any]) -> str:

@@ -21,11 +21,14 @@ PAGE_SIZE = 1 << PAGE_BITS
 # Those of Unicode's 17 that hold more than letters by themselves.
 PLANES_WITH_MARKS = (0, 1, 14)
 
-# Two surrogates, which no text holds. The first takes the place of a character that is removed
-# although marks are not sorted across it; it is left out when the text is encoded again. The second
-# stands for the character itself, so that "漢" -> " 漢 " and "字" -> " 字 " are one row of a table.
-REMOVED_STARTER = "\ud800"
-ITSELF = "\ud801"
+CODE_POINT_BITS = 21
+
+# Surrogates, which no text holds, take the places of characters that are removed only after marks
+# are sorted: one for each canonical combining class, that of 0 across which nothing is sorted.
+REMOVED = tuple(map(chr, range(0xD800, 0xD900)))
+
+# Another stands for the character itself, so that "漢" -> " 漢 " and "字" -> " 字 " are one row.
+ITSELF = "\udfff"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class CharacterRules:
         rows: the texts that characters become, where `ITSELF` stands for the character itself.
         row_of: int32 [0x110000], the row of each code point.
         mark_order: the canonical combining class of those marks that are sorted by it afterwards,
-            within each run of marks (canonical ordering, D109 in The Unicode Standard, 3.11).
+            within each run of marks (canonical ordering, D109 in The Unicode Standard, 3.11), and
+            of what stands for removed ones.
 
     Example:
         >>> rules = CharacterRules.of({"A": "a-"}).then({"-": " - "})
@@ -146,6 +150,35 @@ class CharacterTable(tf.Module):
         return tf.gather(self._numbers, page * PAGE_SIZE + place)
 
 
+class PairTable(tf.Module):
+    """Looks up a number for two characters.
+
+    Args:
+        numbers: those of texts of two characters, none negative.
+
+    Example:
+        >>> pairs = PairTable({"ab": 7})
+        >>> pairs(tf.constant([97, 98]), tf.constant([98, 97])).numpy().tolist()
+        [7, -1]
+    """
+
+    def __init__(self, numbers: Mapping[str, int]) -> None:
+        super().__init__()
+        keys = [-1, *(ord(pair[0]) << CODE_POINT_BITS | ord(pair[1]) for pair in numbers)]
+        values = [-1, *numbers.values()]  # tables must not be empty
+        self._numbers = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                tf.constant(keys, tf.int64), tf.constant(values, tf.int32)
+            ),
+            default_value=-1,
+        )
+
+    def __call__(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+        """Give the int32 numbers of pairs, two vectors of int32 code points; -1 where none is."""
+        first = tf.bitwise.left_shift(tf.cast(first, tf.int64), CODE_POINT_BITS)
+        return self._numbers.lookup(first + tf.cast(second, tf.int64))
+
+
 class CharacterMap(tf.Module):
     """Applies `CharacterRules` to a vector of strings.
 
@@ -153,6 +186,8 @@ class CharacterMap(tf.Module):
         >>> spaced = CharacterMap(CharacterRules.of({"A": "a", "!": " ! "}))
         >>> spaced(tf.constant(["AB!", ""])).numpy().tolist()
         [b'aB ! ', b'']
+        >>> spaced.with_source(tf.constant(["AB!"]))[1].to_list()
+        [[0, 1, 2, 2, 2]]
     """
 
     def __init__(self, rules: CharacterRules) -> None:
@@ -171,6 +206,15 @@ class CharacterMap(tf.Module):
         """Rewrite `text`, a vector of valid UTF-8 strings."""
         return tf.strings.unicode_encode(self.rewrite(text)[0], "UTF-8", errors="ignore")
 
+    def with_source(self, text: tf.Tensor) -> tuple[tf.Tensor, tf.RaggedTensor]:
+        """Rewrite `text`, and say where characters come from, as `Rewriter` does."""
+        characters, source = self.rewrite(text)
+        is_kept = tf.bitwise.right_shift(characters.values, 8) != ord(REMOVED[0]) >> 8
+        source = tf.ragged.boolean_mask(
+            characters.with_values(source), characters.with_values(is_kept)
+        )
+        return tf.strings.unicode_encode(characters, "UTF-8", errors="ignore"), source
+
     def rewrite(self, text: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
         """Give the new characters of `text`, and where each comes from.
 
@@ -178,8 +222,8 @@ class CharacterMap(tf.Module):
             text: a vector of n valid UTF-8 strings.
 
         Returns:
-            int32 code points [n, (characters)], and for each of them the place in its text of the
-            character that it was made of. Those that are `REMOVED_STARTER` are to be left out.
+            int32 code points [n, (characters)], of which those in `REMOVED` are to be left out,
+            and for each of them, int32, the place of its source in its text.
         """
         decoded = tf.strings.unicode_decode(text, "UTF-8")
         characters = decoded.values
@@ -197,21 +241,32 @@ class CharacterMap(tf.Module):
             tf.gather(ranges.row_splits, decoded.row_splits),
             validate=False,
         )
+        source = ranges.value_rowids()
         if self._sorts_marks:
             order = tf.gather(self._mark_order, place)
-            rewritten = tf.cond(
-                tf.reduce_any(order > 0), lambda: _sort_marks(rewritten, order), lambda: rewritten
+            is_unsorted = tf.reduce_any((order[1:] > 0) & (order[:-1] > order[1:]))
+            values, source = tf.cond(
+                is_unsorted,
+                lambda: _sort_marks(rewritten, source, order),
+                lambda: (rewritten.values, source),
             )
-        source = ranges.value_rowids()
+            rewritten = rewritten.with_values(values)
         source -= tf.gather(decoded.row_starts(), tf.gather(decoded.value_rowids(), source))
-        return rewritten, source
+        return rewritten, tf.cast(source, tf.int32)
 
 
-def _sort_marks(text: tf.RaggedTensor, order: tf.Tensor) -> tf.RaggedTensor:
-    """Sort each run of marks (`order` > 0) by `order`; those of one order stay as they are."""
+def _sort_marks(
+    text: tf.RaggedTensor, source: tf.Tensor, order: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Sort each run of marks (`order` > 0) by `order`; those of one order stay as they are.
+
+    The library takes what is first after sorting for what was first before.
+    """
     run = tf.cumsum(tf.cast(order == 0, tf.int64)) + text.value_rowids()
-    key = run * 256 + tf.cast(order, tf.int64)
-    return text.with_values(tf.gather(text.values, tf.argsort(key, stable=True)))
+    place = tf.argsort(run * 256 + tf.cast(order, tf.int64), stable=True)
+    is_first = (source != tf.roll(source, 1, 0)) | (tf.range(tf.size(source)) == 0)
+    rank = tf.cumsum(tf.cast(tf.gather(is_first, place), tf.int32)) - 1
+    return tf.gather(text.values, place), tf.gather(tf.boolean_mask(source, is_first), rank)
 
 
 def character_of_bytes(texts: tf.Tensor) -> tf.Tensor:

@@ -8,10 +8,10 @@ import re
 import tensorflow as tf
 from tokenizers import Tokenizer
 
-from tfhf.tokenization.graph.added_tokens import escape
 from tfhf.tokenization.graph.byte_level import BYTE_CHARACTERS
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
 from tfhf.tokenization.graph.metaspace import SPACE
+from tfhf.tokenization.graph.replacement import escape
 
 BYTE_TOKEN = re.compile("<0x([0-9A-Fa-f]{2})>")
 

@@ -6,14 +6,17 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfhf.tokenization.graph.added_tokens import MARK, WHITE_SPACE
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
+from tfhf.tokenization.graph.replacement import MARK, WHITE_SPACE, Replacement
+from tfhf.tokenization.graph.rewriting import Steps
 
 SPACE = "▁"  # U+2581
 
+NEITHER = WHITE_SPACE.replace("[", f"[^{SPACE}", 1)
 
-class MetaspaceSplitter(tf.Module):
-    """Splits text into words that begin with "▁".
+
+class Metaspace(Steps):
+    """Writes a "▁" for each space and before each text, or for all white space between words.
 
     Args:
         spec: the `pre_tokenizer` entry of a tokenizer.json.
@@ -23,18 +26,17 @@ class MetaspaceSplitter(tf.Module):
             puts one before the text, nor that after `WhitespaceSplit`.
 
     Example:
-        >>> metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"}
-        >>> split = MetaspaceSplitter({**metaspace, "split": True})
-        >>> [word.decode() for word in split(tf.constant(["a  b"])).values.numpy()]
+        >>> spec = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"}
+        >>> metaspace = Metaspace({**spec, "split": True})
+        >>> [word.decode() for word in split_words(metaspace(tf.constant(["a  b"])))[0].numpy()]
         ['', '▁a', '▁', '▁b']
     """
 
     def __init__(self, spec: dict[str, Any]) -> None:
-        super().__init__()
-        steps = spec["pretokenizers"] if spec["type"] == "Sequence" else [spec]
-        kinds = [step["type"] for step in steps]
-        self._any_white_space = kinds == ["WhitespaceSplit", "Metaspace"]
-        if kinds != ["Metaspace"] and not self._any_white_space:
+        parts = spec["pretokenizers"] if spec["type"] == "Sequence" else [spec]
+        kinds = [part["type"] for part in parts]
+        any_white_space = kinds == ["WhitespaceSplit", "Metaspace"]
+        if kinds != ["Metaspace"] and not any_white_space:
             raise UnsupportedTokenizerError(
                 "pre_tokenizer", " and ".join(kinds), "Metaspace, after WhitespaceSplit or not"
             )
@@ -43,17 +45,22 @@ class MetaspaceSplitter(tf.Module):
             ("prepend_scheme", "always"),
             ("split", True),
         ):
-            if steps[-1][name] != expected:
-                found = repr(steps[-1][name])
+            if parts[-1][name] != expected:
+                found = repr(parts[-1][name])
                 raise UnsupportedTokenizerError(f"Metaspace's {name}", found, repr(expected))
-
-    def __call__(self, text: tf.Tensor) -> tf.RaggedTensor:
-        """Split `text`, a vector of n strings, into words [n, (words)]; some may be empty."""
-        if self._any_white_space:
-            text = tf.strings.regex_replace(text, f"{WHITE_SPACE}+$", "")
-            text = tf.strings.regex_replace(text, f"{WHITE_SPACE}+{SPACE}?", SPACE)
+        if any_white_space:
+            replacements = {
+                f"{WHITE_SPACE}+$": "",
+                f"{WHITE_SPACE}+{SPACE}": SPACE,
+                f"{WHITE_SPACE}+({NEITHER})": rf"{SPACE}\1",
+            }
         else:
-            text = tf.strings.regex_replace(text, " ", SPACE)
-        text = tf.strings.regex_replace(text, f"^([^{SPACE}])", rf"{SPACE}\1")
-        marked = tf.strings.regex_replace(text, SPACE, MARK + SPACE.encode())
-        return tf.strings.split(marked, MARK)
+            replacements = {" ": SPACE}
+        replacements[f"^([^{SPACE}])"] = rf"{SPACE}\1"
+        super().__init__([Replacement(old, new) for old, new in replacements.items()])
+
+
+def split_words(text: tf.Tensor) -> tf.RaggedTensor:
+    """Split texts into words [n, (words)] that begin with "▁"; some may be empty."""
+    marked = tf.strings.regex_replace(text, SPACE, MARK + SPACE.encode())
+    return tf.strings.split(marked, MARK)

@@ -5,23 +5,23 @@ from __future__ import annotations
 import functools
 import json
 import unicodedata
-from collections.abc import Callable
 from typing import Any
 
-import tensorflow as tf
 from tokenizers import Tokenizer
 from tokenizers.normalizers import Normalizer
 
-from tfhf.tokenization.graph.added_tokens import WHITE_SPACE, escape
 from tfhf.tokenization.graph.characters import (
-    REMOVED_STARTER,
+    REMOVED,
     CharacterMap,
     CharacterRules,
     probe_characters,
     unicode_pages,
 )
+from tfhf.tokenization.graph.composition import Composition
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
-from tfhf.tokenization.graph.precompiled import Graphemes, precompiled_rules
+from tfhf.tokenization.graph.precompiled import Precompiled
+from tfhf.tokenization.graph.replacement import WHITE_SPACE, Replacement, escape
+from tfhf.tokenization.graph.rewriting import Rewriter, Steps
 
 # Two marks that BERT takes for no accents, and that canonical ordering swaps.
 LATER_MARK, EARLIER_MARK = "\u302e", "\U0001d165"
@@ -33,65 +33,48 @@ REGEXES = {
     r"\s{2,}|[\n\r\t]": rf"{WHITE_SPACE}{{2,}}|[\n\r\t]",
 }
 
-EXPECTED = "Replace, Prepend, Strip, Lowercase, NFKD with StripAccents, or Precompiled"
+# Those that treat each character by itself, but for the order of marks.
+BY_CHARACTER = ("Lowercase", "StripAccents", "NFD", "NFKD")
 
-Step = Callable[[tf.Tensor], tf.Tensor]
+EXPECTED = "Replace, Prepend, Strip, Lowercase, StripAccents, NFC, NFD, NFKC, NFKD or Precompiled"
 
 
-class Normalization(tf.Module):
-    """Normalizes text in several steps.
-
-    Args:
-        spec: the `normalizer` entry of a tokenizer.json.
+def read_normalizer(spec: dict[str, Any] | None) -> Steps | None:
+    """Compile the `normalizer` entry of a tokenizer.json; None if it leaves text as it is.
 
     Raises:
         UnsupportedTokenizerError: for normalizers that TensorFlow cannot reproduce.
 
     Example:
+        >>> import tensorflow as tf
         >>> spaces = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}
-        >>> lowercase = {"type": "Lowercase"}
-        >>> normalize = Normalization({"type": "Sequence", "normalizers": [spaces, lowercase]})
+        >>> normalize = read_normalizer(
+        ...     {"type": "Sequence", "normalizers": [spaces, {"type": "Lowercase"}]}
+        ... )
         >>> normalize(tf.constant(["A   B C"])).numpy().tolist()
         [b'a b c']
     """
-
-    def __init__(self, spec: dict[str, Any]) -> None:
-        super().__init__()
-        self._steps = _read_steps(spec["normalizers"] if spec["type"] == "Sequence" else [spec])
-
-    def __call__(self, text: tf.Tensor) -> tf.Tensor:
-        """Normalize `text`, a vector of valid UTF-8 strings."""
-        for step in self._steps:
-            text = step(text)
-        return text
+    if spec is None:
+        return None
+    steps = _read_steps(spec["normalizers"] if spec["type"] == "Sequence" else [spec])
+    return Steps(steps) if steps else None
 
 
-class Replacement(tf.Module):
-    """Replaces what matches a pattern of RE2."""
-
-    def __init__(self, pattern: str, new: str) -> None:
-        super().__init__()
-        self._pattern, self._new = pattern, new
-
-    def __call__(self, text: tf.Tensor) -> tf.Tensor:
-        """Replace in `text`, a vector of strings."""
-        return tf.strings.regex_replace(text, self._pattern, self._new)
-
-
-def _read_steps(specs: list[dict[str, Any]]) -> list[Step]:
-    steps: list[Step] = []
+def _read_steps(specs: list[dict[str, Any]]) -> list[Rewriter]:
+    steps: list[Rewriter] = []
     while specs:
         spec, *specs = specs
         kind = spec["type"]
-        following = specs[0]["type"] if specs else None
-        if kind == "Lowercase":
-            steps.append(CharacterMap(character_rules(json.dumps(spec))))
-        elif kind == "NFKD" and following == "StripAccents":
+        if kind == "NFKD" and specs and specs[0]["type"] == "StripAccents":  # faster than each
             both = {"type": "Sequence", "normalizers": [spec, specs.pop(0)]}
             steps.append(CharacterMap(character_rules(json.dumps(both))))
+        elif kind in BY_CHARACTER:
+            steps.append(CharacterMap(character_rules(json.dumps(spec))))
+        elif kind in ("NFC", "NFKC"):
+            decomposition = character_rules(json.dumps({"type": kind.replace("C", "D")}))
+            steps.append(Composition(kind, decomposition))
         elif kind == "Precompiled":
-            rules = precompiled_rules(spec["precompiled_charsmap"])
-            steps += [Graphemes(rules), CharacterMap(CharacterRules.of(rules.characters))]
+            steps.append(Precompiled(spec["precompiled_charsmap"]))
         elif kind == "Replace":
             steps.append(Replacement(_pattern(spec["pattern"]), _literal(spec["content"])))
         elif kind == "Strip":
@@ -155,17 +138,16 @@ def character_rules(spec: str) -> CharacterRules:
         between = LATER_MARK + character + EARLIER_MARK
         return normalize(between) != LATER_MARK + normalize(character) + EARLIER_MARK
 
-    for character, replacement in replacements.items():
-        private = unicodedata.category(character) == "Co"
-        if replacement == "" and not private and not is_sorted_across(character):
-            replacements[character] = REMOVED_STARTER
-    mark_order = {
-        character: unicodedata.combining(character)
-        for character in "".join(unicode_pages())
-        if unicodedata.combining(character)
-        and character not in replacements
-        and is_sorted_across(character)
-    }
+    mark_order = {}
+    for character in "".join(unicode_pages()):
+        order, new = unicodedata.combining(character), replacements.get(character, character)
+        is_removed = new == "" and unicodedata.category(character) != "Co"
+        if order and new in ("", character) and is_sorted_across(character):
+            if is_removed:
+                replacements[character] = REMOVED[order]
+            mark_order[replacements.get(character, character)] = order
+        elif is_removed and not is_sorted_across(character):
+            replacements[character] = REMOVED[0]
     return CharacterRules.of(replacements, mark_order)
 
 

@@ -1,51 +1,70 @@
 """Where tokens stand in a text, in characters: for answers and entities.
 
 Tokens with spans are rows of three: the id, and the characters where the token starts and ends.
-
-They are those of the library but in words with marks that are not in canonical order and of which
-BERT strips some and keeps some, as in rare scripts: there, an end may be off by the marks.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 from tokenizers import Tokenizer
 
-from tfhf.tokenization.graph.characters import REMOVED_STARTER
+from tfhf.tokenization.graph.characters import character_of_bytes
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
+from tfhf.tokenization.graph.rewriting import look_up
 
 BYTE_LEVEL_SPACE = "Ġ"
 
 
-def move_spans(
-    tokens: tf.RaggedTensor, characters: tf.RaggedTensor, source: tf.Tensor
-) -> tf.RaggedTensor:
+def token_lengths(vocab: Mapping[str, int], length: Callable[[str], int]) -> list[int]:
+    """Give the length of the token of each id."""
+    lengths = [0] * (max(vocab.values()) + 1)
+    for token, token_id in vocab.items():
+        lengths[token_id] = length(token)
+    return lengths
+
+
+def add_spans(ids: tf.RaggedTensor, num_bytes: tf.Tensor, text: tf.Tensor) -> tf.RaggedTensor:
+    """Give tokens their spans in a text that they make up.
+
+    Args:
+        ids: int32 [n, (tokens)].
+        num_bytes: int32, the bytes of each token of all texts in a row.
+        text: n strings.
+
+    Example:
+        >>> ids = tf.ragged.constant([[7, 8]], tf.int32)
+        >>> add_spans(ids, tf.constant([2, 1]), tf.constant(["éa"])).to_list()
+        [[[7, 0, 1], [8, 1, 2]]]
+    """
+    end = tf.cumsum(num_bytes)
+    character = character_of_bytes(text)
+    lengths = tf.strings.length(text, "UTF8_CHAR")
+    row_start = tf.gather(tf.cumsum(lengths, exclusive=True), ids.value_rowids())
+    spans = (
+        tf.gather(character, end - num_bytes) - row_start,
+        tf.gather(character, end - 1) + 1 - row_start,
+    )
+    return ids.with_values(tf.stack([ids.values, *spans], axis=1))
+
+
+def move_spans(tokens: tf.RaggedTensor, source: tf.RaggedTensor) -> tf.RaggedTensor:
     """Turn spans in rewritten texts into spans in the texts as they were.
 
     Args:
         tokens: int32 [n, (tokens), 3].
-        characters: what `CharacterMap.rewrite` made of n texts.
-        source: where each of these characters comes from.
+        source: where the characters of the rewritten texts come from, as `Rewriter` says.
+
+    Example:
+        >>> tokens = tf.ragged.constant([[[7, 0, 2]]], tf.int32, ragged_rank=1)
+        >>> move_spans(tokens, tf.ragged.constant([[0, 3]], tf.int32)).to_list()
+        [[[7, 0, 4]]]
     """
-    kept = characters.with_values(characters.values != ord(REMOVED_STARTER))
-    source = tf.ragged.boolean_mask(characters.with_values(tf.cast(source, tf.int32)), kept)
+    row = tokens.value_rowids()
     token_id, start, end = tf.unstack(tokens.values, axis=1)
-    row_start = tf.cast(tf.gather(source.row_starts(), tokens.value_rowids()), tf.int32)
-    start = tf.gather(source.values, row_start + start)
-    end = tf.gather(source.values, row_start + end - 1) + 1
-    return tokens.with_values(tf.stack([token_id, start, end], axis=1))
-
-
-def unprefix_spans(
-    tokens: tf.RaggedTensor, prefixed: tf.Tensor, text: tf.Tensor
-) -> tf.RaggedTensor:
-    """Turn spans in texts that got a prefix, which counts as part of the first character."""
-    added = tf.strings.length(prefixed, "UTF8_CHAR") - tf.strings.length(text, "UTF8_CHAR")
-    added = tf.gather(added, tokens.value_rowids())
-    token_id, start, end = tf.unstack(tokens.values, axis=1)
-    start, end = tf.maximum(start - added, 0), tf.maximum(end - added, 1)
+    start, end = look_up(source, row, start), look_up(source, row, end - 1) + 1
     return tokens.with_values(tf.stack([token_id, start, end], axis=1))
 
 

@@ -66,3 +66,13 @@ class Prefix(tf.Module):
             text, self._pattern, self._prefixed, replace_global=False
         )
         return tf.where(begins, prefixed, text) if self._only_first else prefixed
+
+    def with_source(self, text: tf.Tensor, begins: tf.Tensor) -> tuple[tf.Tensor, tf.RaggedTensor]:
+        """Prefix `text`, and say where characters come from, as `Rewriter` does."""
+        prefixed = self(text, begins)
+        lengths = tf.strings.length(prefixed, "UTF8_CHAR")
+        added = lengths - tf.strings.length(text, "UTF8_CHAR")
+        places = tf.ragged.range(lengths)
+        # The prefix counts as part of the first character.
+        source = tf.maximum(places.values - tf.gather(added, places.value_rowids()), 0)
+        return prefixed, places.with_values(source)

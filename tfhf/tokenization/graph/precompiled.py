@@ -20,7 +20,10 @@ from tokenizers import normalizers
 
 from tfhf.tokenization.graph.characters import (
     NUM_CODE_POINTS,
+    CharacterMap,
+    CharacterRules,
     CharacterTable,
+    PairTable,
     pages_with_marks,
 )
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
@@ -29,8 +32,6 @@ from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
 JOINS_PREVIOUS, JOINS_NEXT, STANDS_ALONE, HAS_ENTRY = 1, 2, 4, 8
 
 SHORT = 6  # bytes; only graphemes below are looked up as a whole
-
-CODE_POINT_BITS = 21
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,56 @@ def _joining_characters() -> np.ndarray:
     return flags
 
 
+class Precompiled(tf.Module):
+    """Does what a `Precompiled` normalizer does.
+
+    Args:
+        charsmap: `precompiled_charsmap` of a tokenizer.json, in base 64.
+
+    Raises:
+        UnsupportedTokenizerError: if it has entries that a graph cannot reproduce.
+    """
+
+    def __init__(self, charsmap: str) -> None:
+        super().__init__()
+        rules = precompiled_rules(charsmap)
+        self._graphemes = Graphemes(rules)
+        self._characters = CharacterMap(CharacterRules.of(rules.characters))
+
+    def __call__(self, text: tf.Tensor) -> tf.Tensor:
+        """Rewrite `text`, a vector of valid UTF-8 strings."""
+        return self._characters(self._graphemes(text))
+
+    def with_source(self, text: tf.Tensor) -> tuple[tf.Tensor, tf.RaggedTensor]:
+        """Rewrite `text`, and say where characters come from, as `Rewriter` does.
+
+        The library counts the characters of an old part and of its new text, one for one. It adds
+        those that are left of the old part to the last character before them and so, what is
+        removed at the beginning of a text, to none: all that follows seems to come from earlier.
+        """
+        num_characters = tf.strings.length(text, "UTF8_CHAR")
+        row_start = tf.cumsum(num_characters, exclusive=True)
+        text, parts = self._graphemes.with_source(text)
+        text, new = self._characters.with_source(text)
+        # Places in all texts together, from here on.
+        row, row_of_part = new.value_rowids(), parts.value_rowids()
+        part = new.values + tf.cast(tf.gather(parts.row_starts(), row), tf.int32)
+        start = parts.values + tf.gather(row_start, row_of_part)
+        size = tf.concat([start[1:], [tf.reduce_sum(num_characters)]], axis=0) - start
+        new_size = tf.math.unsorted_segment_sum(tf.ones_like(part), part, tf.size(start))
+        place = tf.range(tf.size(part)) - tf.gather(tf.cumsum(new_size, exclusive=True), part)
+        is_added = place >= tf.gather(size, part)
+        source = tf.gather(start, part) + tf.minimum(place, tf.gather(size, part) - 1)
+        # An added character that gets one to count is the new text of that.
+        is_removed = (new_size == 0) & (row_of_part == tf.roll(row_of_part, 1, 0))
+        before_removed = tf.gather(tf.concat([is_removed[1:], [False]], axis=0), part)
+        is_last = place == tf.gather(new_size, part) - 1
+        source += tf.cast(is_added & is_last & before_removed, tf.int32)
+        source -= tf.gather(row_start, row)
+        source -= tf.gather(tf.math.unsorted_segment_min(source, row, new.nrows()), row)
+        return text, new.with_values(source)
+
+
 class Graphemes(tf.Module):
     """Replaces graphemes that have an entry as a whole by a character of which the same becomes.
 
@@ -149,21 +200,29 @@ class Graphemes(tf.Module):
     def __init__(self, rules: PrecompiledRules) -> None:
         super().__init__()
         self._flags = CharacterTable(rules.flags)
-        keys = [ord(pair[0]) << CODE_POINT_BITS | ord(pair[1]) for pair in rules.pairs]
-        keys, values = (
-            [-1, *keys],
-            [-1, *map(ord, rules.pairs.values())],
-        )  # tables must not be empty
-        self._pairs = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(
-                tf.constant(keys, tf.int64),
-                tf.constant(values, tf.int32),
-            ),
-            default_value=-1,
-        )
+        self._pairs = PairTable({pair: ord(new) for pair, new in rules.pairs.items()})
 
     def __call__(self, text: tf.Tensor) -> tf.Tensor:
         """Rewrite `text`, a vector of valid UTF-8 strings."""
+        decoded, flags, joined = self._join(text)
+
+        def replace() -> tf.Tensor:
+            new, is_kept = self._replace(decoded, flags, joined)
+            return tf.strings.unicode_encode(tf.ragged.boolean_mask(new, is_kept), "UTF-8")
+
+        return tf.cond(tf.reduce_any(joined), replace, lambda: text)
+
+    def with_source(self, text: tf.Tensor) -> tuple[tf.Tensor, tf.RaggedTensor]:
+        """Rewrite `text`, and give the places where what is replaced by each character starts."""
+        new, is_kept = self._replace(*self._join(text))
+        place = tf.ragged.range(new.row_lengths())
+        return (
+            tf.strings.unicode_encode(tf.ragged.boolean_mask(new, is_kept), "UTF-8"),
+            tf.cast(tf.ragged.boolean_mask(place, is_kept), tf.int32),
+        )
+
+    def _join(self, text: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor, tf.Tensor]:
+        """Give the characters, their flags, and whether each belongs to the grapheme before it."""
         decoded = tf.strings.unicode_decode(text, "UTF-8")
         characters = decoded.values
         flags = self._flags(characters)
@@ -175,27 +234,25 @@ class Graphemes(tf.Module):
         joined &= row == tf.roll(row, 1, 0)
         # The first character of all, which has the last one before it.
         joined &= tf.range(tf.size(characters)) > 0
-        return tf.cond(
-            tf.reduce_any(joined), lambda: self._replace(decoded, flags, joined), lambda: text
-        )
+        return decoded, flags, joined
 
-    def _replace(self, decoded: tf.RaggedTensor, flags: tf.Tensor, joined: tf.Tensor) -> tf.Tensor:
+    def _replace(
+        self, decoded: tf.RaggedTensor, flags: tf.Tensor, joined: tf.Tensor
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        """Give the new characters, and which of them are kept."""
         characters = decoded.values
         grapheme = tf.cumsum(tf.cast(~joined, tf.int32)) - 1
         sizes = sum(tf.cast(characters >= least, tf.int32) for least in (0, 0x80, 0x800, 0x10000))
         is_short = tf.math.segment_sum(sizes, grapheme) < SHORT
         begins = ~joined & tf.roll(joined, -1, 0) & tf.gather(is_short, grapheme)
-        first = tf.bitwise.left_shift(tf.cast(characters, tf.int64), CODE_POINT_BITS)
-        pair = self._pairs.lookup(first + tf.cast(tf.roll(characters, -1, 0), tf.int64))
+        pair = self._pairs(characters, tf.roll(characters, -1, 0))
         pair = tf.where(begins & ~_has(flags, HAS_ENTRY), pair, -1)
         replaced = (begins & _has(flags, HAS_ENTRY)) | (pair >= 0)
         dropped = joined & tf.gather(
             tf.math.segment_max(tf.cast(replaced, tf.int32), grapheme) > 0, grapheme
         )
         new = decoded.with_values(tf.where(pair >= 0, pair, characters))
-        return tf.strings.unicode_encode(
-            tf.ragged.boolean_mask(new, decoded.with_values(~dropped)), "UTF-8"
-        )
+        return new, decoded.with_values(~dropped)
 
 
 def _has(flags: tf.Tensor, flag: int) -> tf.Tensor:

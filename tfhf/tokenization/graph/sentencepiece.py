@@ -56,16 +56,35 @@ class WordPieces(tf.Module):
         model.trainer_spec.vocab_size = len(model.pieces)
         for name in ("bos_id", "eos_id", "pad_id"):
             setattr(model.trainer_spec, name, -1)
-        model.normalizer_spec.name = "identity"
-        for name in ("add_dummy_prefix", "remove_extra_whitespaces", "escape_whitespaces"):
-            setattr(model.normalizer_spec, name, False)
-        serialized = model.SerializeToString()
-        # In one process, all ops of loaded SavedModels that have the same name have the same model.
-        name = f"pieces_{hashlib.sha256(serialized).hexdigest()}"
-        self._op = tf_text.SentencepieceTokenizer(serialized, out_type=tf.int32, name=name)
+        normalize_nothing(model)
+        self._op = make_op(model, tf.int32)
 
     def __call__(self, words: tf.RaggedTensor) -> tf.RaggedTensor:
         """Cut words [n, (words)], strings, into int32 ids [n, (pieces)]."""
         distinct, index = tf.unique(words.values)
         pieces = tf.gather(self._op.tokenize(distinct), index)
         return words.with_values(pieces).merge_dims(1, 2)
+
+    def with_lengths(self, words: tf.RaggedTensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """Cut words, and give the bytes of the pieces in a row as well, int32."""
+        distinct, index = tf.unique(words.values)
+        pieces, starts, ends = self._op.tokenize_with_offsets(distinct)
+        lengths = pieces.with_values(tf.cast(ends.values - starts.values, tf.int32))
+        ids = words.with_values(tf.gather(pieces, index)).merge_dims(1, 2)
+        return ids, tf.gather(lengths, index).values
+
+
+def normalize_nothing(model: ModelProto) -> None:
+    """Have a model take text as it is."""
+    model.normalizer_spec.Clear()
+    model.normalizer_spec.name = "identity"
+    for name in ("add_dummy_prefix", "remove_extra_whitespaces", "escape_whitespaces"):
+        setattr(model.normalizer_spec, name, False)
+
+
+def make_op(model: ModelProto, out_type: tf.DType) -> tf_text.SentencepieceTokenizer:
+    """Make an op of a model, which cuts text into the ids or the texts of pieces."""
+    serialized = model.SerializeToString()
+    # In one process, all ops of loaded SavedModels that have the same name have the same model.
+    name = f"pieces_{hashlib.sha256(serialized).hexdigest()}"
+    return tf_text.SentencepieceTokenizer(serialized, out_type=out_type, name=name)

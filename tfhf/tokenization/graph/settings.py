@@ -9,9 +9,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerBase
 
-from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
-
 Side = Literal["left", "right"]
+Truncation = Literal["longest_first", "only_first", "only_second"]
 
 INPUT_NAMES = ("input_ids", "token_type_ids", "attention_mask")
 
@@ -28,6 +27,7 @@ class TokenizerSettings:
     Attributes:
         input_names: which of `input_ids`, `token_type_ids` and `attention_mask` the model takes.
         max_length: the most tokens that the model takes, if there is a limit.
+        truncation: which text of a pair gives way.
         truncation_side: where a row that is too long loses tokens.
         padding_side: where a row gets padding.
         pad_token_id: the `input_ids` of padding, if there is a padding token.
@@ -38,6 +38,7 @@ class TokenizerSettings:
 
     input_names: tuple[str, ...]
     max_length: int | None
+    truncation: Truncation
     truncation_side: Side
     padding_side: Side
     pad_token_id: int | None
@@ -56,6 +57,7 @@ class TokenizerSettings:
         return cls(
             input_names=tuple(name for name in INPUT_NAMES if name in tokenizer.model_input_names),
             max_length=max_length if max_length <= LARGEST_MAX_LENGTH else None,
+            truncation="longest_first",
             truncation_side=tokenizer.truncation_side,
             padding_side=tokenizer.padding_side,
             pad_token_id=tokenizer.pad_token_id,
@@ -66,15 +68,8 @@ class TokenizerSettings:
 
     @classmethod
     def of_tokenizers(cls, tokenizer: Tokenizer) -> TokenizerSettings:
-        """Read the settings of a tokenizer of the `tokenizers` library.
-
-        Raises:
-            UnsupportedTokenizerError: if it truncates pairs in another way than `longest_first`.
-        """
+        """Read the settings of a tokenizer of the `tokenizers` library."""
         truncation = tokenizer.truncation or {"max_length": None, "direction": "right"}
-        strategy = truncation.get("strategy", "longest_first")
-        if strategy != "longest_first":
-            raise UnsupportedTokenizerError("truncation", strategy, "longest_first")
         padding = tokenizer.padding or {
             "direction": "right",
             "pad_id": tokenizer.token_to_id("[PAD]"),
@@ -83,6 +78,7 @@ class TokenizerSettings:
         return cls(
             input_names=INPUT_NAMES,
             max_length=truncation["max_length"],
+            truncation=truncation.get("strategy", "longest_first"),
             truncation_side=truncation["direction"],
             padding_side=padding["direction"],
             pad_token_id=padding["pad_id"],

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
@@ -12,24 +11,35 @@ from tfhf.tokenization.graph.byte_level import ByteLevel
 from tfhf.tokenization.graph.characters import CharacterMap, CharacterRules
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
 from tfhf.tokenization.graph.metaspace import SPACE
-from tfhf.tokenization.graph.normalization import Normalization, normalizer_rules
+from tfhf.tokenization.graph.normalization import normalizer_rules, read_normalizer
 from tfhf.tokenization.graph.pre_tokenization import Prefix, pre_tokenizer_replacements
+from tfhf.tokenization.graph.rewriting import Rewriter
 from tfhf.tokenization.graph.unigram import Unigram
 from tfhf.tokenization.graph.wordpiece import WordPiece
+
+
+class Model(Protocol):
+    """What turns normalized text, a vector of n valid UTF-8 strings, into tokens."""
+
+    def __call__(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """Give int32 ids [n, (tokens)]."""
+
+    def with_spans(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """Give int32 [n, (tokens), 3]: the id, and the characters where it starts and ends."""
 
 
 class Stages(NamedTuple):
     """What text goes through, in this order.
 
     Attributes:
-        normalizer: rewrites a vector of strings, if there is anything to rewrite.
+        normalizer: rewrites text, if there is anything to rewrite.
         prefix: what is put before normalized text, if anything.
-        model: turns normalized text, a vector of n strings, into int32 ids [n, (tokens)].
+        model: turns it into tokens.
     """
 
-    normalizer: Callable[[tf.Tensor], tf.Tensor] | None
+    normalizer: Rewriter | None
     prefix: Prefix | None
-    model: Callable[[tf.Tensor], tf.RaggedTensor]
+    model: Model
 
 
 def read_stages(spec: dict[str, Any], *, join: bool) -> Stages:
@@ -63,8 +73,8 @@ def _word_piece(spec: dict[str, Any], *, join: bool) -> Stages:
 
 
 def _byte_level(spec: dict[str, Any]) -> Stages:
-    """GPT-2, RoBERTa, BART, Llama-3."""
-    normalizer = spec["normalizer"] and Normalization(spec["normalizer"])
+    """GPT-2, RoBERTa, BART, Llama-3, Qwen."""
+    normalizer = read_normalizer(spec["normalizer"])
     pre_tokenizer = spec["pre_tokenizer"] or {"type": "missing"}
     model = ByteLevel(spec["model"], pre_tokenizer)
     prefix = Prefix(" ") if pre_tokenizer.get("add_prefix_space") else None
@@ -73,7 +83,7 @@ def _byte_level(spec: dict[str, Any]) -> Stages:
 
 def _byte_fallback(spec: dict[str, Any]) -> Stages:
     """Llama-2, Mistral, Gemma."""
-    normalizer = spec["normalizer"] and Normalization(spec["normalizer"])
+    normalizer = read_normalizer(spec["normalizer"])
     pre_tokenizer = spec["pre_tokenizer"]
     model = ByteFallback(spec["model"], pre_tokenizer)
     scheme = (pre_tokenizer or {}).get("prepend_scheme", "never")
@@ -82,7 +92,7 @@ def _byte_fallback(spec: dict[str, Any]) -> Stages:
 
 
 def _unigram(spec: dict[str, Any]) -> Stages:
-    """T5, ALBERT, XLM-R, mBART, CamemBERT, Pegasus."""
-    normalizer = spec["normalizer"] and Normalization(spec["normalizer"])
+    """T5, ALBERT, XLNet, XLM-R, mBART, CamemBERT, Pegasus, DeBERTa-v2."""
+    normalizer = read_normalizer(spec["normalizer"])
     pre_tokenizer = spec["pre_tokenizer"] or {"type": "missing"}
     return Stages(normalizer, None, Unigram(spec["model"], pre_tokenizer))

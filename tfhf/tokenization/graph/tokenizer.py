@@ -1,4 +1,10 @@
-"""A tokenizer inside the TensorFlow graph."""
+"""A tokenizer inside the TensorFlow graph.
+
+Ids, offsets and decoded texts are those of the `tokenizers` library (of SentencePiece for Marian)
+but for one known rest: a Unigram tokenizer may cut a word otherwise whose scores sum up to more
+than 2048, such as 420 asterisks in a row, if two ways to cut it are as good. What else could come
+out differently is refused, with an `UnsupportedTokenizerError` that names it.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +16,16 @@ from typing import TypeAlias
 
 import tensorflow as tf
 from tokenizers import AddedToken, Tokenizer
-from transformers import PreTrainedTokenizerBase
+from transformers import MarianTokenizer, PreTrainedTokenizerBase
 
 from tfhf.tokenization.graph.added_tokens import AddedTokens
 from tfhf.tokenization.graph.assembly import InputAssembler, Padding, read_template
-from tfhf.tokenization.graph.byte_level import ByteLevel
-from tfhf.tokenization.graph.characters import CharacterMap
 from tfhf.tokenization.graph.decoding import Decoder
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
-from tfhf.tokenization.graph.offsets import (
-    SpaceTrimmer,
-    move_spans,
-    read_space_trimmer,
-    unprefix_spans,
-)
-from tfhf.tokenization.graph.settings import TokenizerSettings
-from tfhf.tokenization.graph.stages import read_stages
-from tfhf.tokenization.graph.wordpiece import WordPiece
-
-WITH_OFFSETS = "those of BERT or of byte-level tokenizers without a normalizer"
+from tfhf.tokenization.graph.marian import MarianDecoder, MarianPieces, marian_template
+from tfhf.tokenization.graph.offsets import SpaceTrimmer, move_spans, read_space_trimmer
+from tfhf.tokenization.graph.settings import TokenizerSettings, Truncation
+from tfhf.tokenization.graph.stages import Stages, read_stages
 
 Texts: TypeAlias = "tf.Tensor | Sequence[str] | Sequence[bytes]"
 
@@ -57,21 +54,29 @@ class GraphTokenizer(tf.Module):
     """
 
     def __init__(
-        self, backend: Tokenizer, assembler: InputAssembler, *, split_special_tokens: bool
+        self,
+        backend: Tokenizer | MarianTokenizer,
+        assembler: InputAssembler,
+        *,
+        split_special_tokens: bool,
     ) -> None:
         super().__init__()
         self.assembler = assembler
         self._backend = backend
         as_written, normalized = {}, {}
-        for token_id, token in backend.get_added_tokens_decoder().items():
-            if token.normalized:
-                normalized[token_id] = _normalize(token, backend)
-            else:
-                as_written[token_id] = token
+        if isinstance(backend, MarianTokenizer):
+            as_written = backend.added_tokens_decoder
+            stages = Stages(None, None, MarianPieces(backend))
+        else:
+            for token_id, token in backend.get_added_tokens_decoder().items():
+                if token.normalized:
+                    normalized[token_id] = _normalize(token, backend)
+                else:
+                    as_written[token_id] = token
+            stages = read_stages(json.loads(backend.to_str()), join=not normalized)
+        self._normalizer, self._prefix, self._model = stages
         self._added_tokens = AddedTokens(as_written, split_special_tokens=split_special_tokens)
         self._normalized_tokens = AddedTokens(normalized, split_special_tokens=split_special_tokens)
-        spec = json.loads(backend.to_str())
-        self._normalizer, self._prefix, self._model = read_stages(spec, join=not normalized)
 
     @classmethod
     def from_tokenizer(
@@ -79,12 +84,12 @@ class GraphTokenizer(tf.Module):
         tokenizer: PreTrainedTokenizerBase | Tokenizer,
         *,
         padding: Padding = "longest",
-        truncation: bool = True,
+        truncation: bool | Truncation = True,
         max_length: int | None = None,
         pad_to_multiple_of: int | None = None,
     ) -> GraphTokenizer:
-        """Compile a tokenizer of BERT, GPT-2, RoBERTa, BART, Llama, Gemma, T5, ALBERT, XLM-R,
-        CamemBERT, mBART, Pegasus or another that is made of the same parts.
+        """Compile a tokenizer of BERT, GPT-2, RoBERTa, BART, Llama, Qwen, Gemma, T5, ALBERT, XLNet,
+        XLM-R, CamemBERT, mBART, Pegasus, DeBERTa-v2, Marian or another made of the same parts.
 
         The special tokens, the sides of padding and truncation, the padding token and the names of
         the model inputs are those of the tokenizer.
@@ -92,7 +97,8 @@ class GraphTokenizer(tf.Module):
         Args:
             tokenizer: a fast tokenizer of Transformers, or one of the `tokenizers` library.
             padding: to the longest row of a batch, to `max_length`, or none: rows are ragged then.
-            truncation: whether to cut rows down to `max_length`; of pairs, the longer text first.
+            truncation: whether to cut rows down to `max_length`. Of a pair, the longer text gives
+                way first, or else that which `"only_first"` or `"only_second"` says.
             max_length: the tokens of a row, special ones included. By default the tokenizer's
                 `model_max_length`, or for one of `tokenizers` that of its truncation, if any.
             pad_to_multiple_of: what the length of padded rows shall be a multiple of.
@@ -102,20 +108,25 @@ class GraphTokenizer(tf.Module):
             ValueError: if an option has a value that it cannot have.
         """
         backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
-        if not isinstance(backend, Tokenizer):
+        if not isinstance(backend, Tokenizer | MarianTokenizer):
             raise UnsupportedTokenizerError(
                 "implementation",
                 type(tokenizer).__name__,
                 "a fast tokenizer of Transformers or a tokenizers.Tokenizer",
             )
-        if backend is tokenizer:
+        if isinstance(tokenizer, Tokenizer):
             settings = TokenizerSettings.of_tokenizers(tokenizer)
         else:
             settings = TokenizerSettings.of_transformers(tokenizer)
+        if isinstance(backend, MarianTokenizer):
+            single, pair = marian_template(backend), None
+        else:
+            single = read_template(backend.post_processor, 1)
+            pair = read_template(backend.post_processor, 2)
         assembler = InputAssembler(
             settings,
-            single=read_template(backend.post_processor, 1),
-            pair=read_template(backend.post_processor, 2),
+            single=single,
+            pair=pair,
             padding=padding,
             truncation=truncation,
             max_length=settings.max_length if max_length is None else max_length,
@@ -129,6 +140,7 @@ class GraphTokenizer(tf.Module):
         text_pair: Texts | None = None,
         *,
         return_offsets_mapping: bool = False,
+        return_position_ids: bool = False,
     ) -> dict[str, tf.Tensor | tf.RaggedTensor]:
         """Tokenize a batch of texts, or of pairs, into model inputs.
 
@@ -137,28 +149,31 @@ class GraphTokenizer(tf.Module):
                 `bytes.decode(errors="replace")` does.
             text_pair: n more, to be the second texts of pairs.
             return_offsets_mapping: whether to say as well where tokens start and end in their text.
+            return_position_ids: whether to number the tokens as well, from 0 wherever a row starts.
 
         Returns:
             Those of `input_ids`, `token_type_ids` and `attention_mask` that the model takes: int32
             tensors [n, tokens], ragged without padding. An `offset_mapping` [n, tokens, 2] is in
-            characters, and zero for special tokens and padding.
+            characters, and zero for special tokens and padding; so are `position_ids` [n, tokens]
+            for padding.
 
         Raises:
             ValueError: if an argument is no vector of strings, or `max_length` has no room for the
                 special tokens.
-            UnsupportedTokenizerError: if offsets are wanted of a tokenizer of which they are not
-                known: they are of WordPiece and byte-level tokenizers.
+            UnsupportedTokenizerError: for pairs or offsets of Marian, which has none.
             tf.errors.InvalidArgumentError: if `text` and `text_pair` differ in their length.
         """
         texts = _vectors(text, text_pair)
         with tf.device("CPU:0"):  # there are no string ops elsewhere, and the rest is little work
             if return_offsets_mapping:
-                tokens = self._tokenize_with_spans(texts)
+                tokens = self.assembler.truncate(self._tokenize_with_spans(texts))
+                if self._space_trimmer is not None:  # which looks at the tokens that are left
+                    tokens = [self._space_trimmer(text) for text in tokens]
                 ids = [text.with_values(text.values[:, 0]) for text in tokens]
                 spans = [text.with_values(text.values[:, 1:]) for text in tokens]
-                inputs = self.assembler(ids, spans)
             else:
-                inputs = self.assembler(self._tokenize(texts))
+                ids, spans = self._tokenize(texts), None
+            inputs = self.assembler(ids, spans, return_position_ids=return_position_ids)
         if self.assembler.padding:
             for tensor in inputs.values():  # the ops lose a static batch size, which TPUs need
                 tensor.set_shape([texts[0].shape[0], *tensor.shape[1:]])
@@ -206,9 +221,10 @@ class GraphTokenizer(tf.Module):
             return self._decoder(ids, skip_special_tokens=skip_special_tokens)
 
     @functools.cached_property
-    def _decoder(self) -> Decoder:
+    def _decoder(self) -> Decoder | MarianDecoder:
+        kind = MarianDecoder if isinstance(self._backend, MarianTokenizer) else Decoder
         with tf.init_scope():  # the first call may be inside a function
-            return Decoder(self._backend, clean_up_spaces=self.assembler.settings.clean_up_spaces)
+            return kind(self._backend, clean_up_spaces=self.assembler.settings.clean_up_spaces)
 
     @functools.cached_property
     def _space_trimmer(self) -> SpaceTrimmer | None:
@@ -236,32 +252,20 @@ class GraphTokenizer(tf.Module):
         """Do the same, with rows of three: the id, and where the token starts and ends."""
         joined, begins = _join(texts)
         tokens = self._added_tokens(joined, begins, self._spans_between, with_spans=True)
-        if self._space_trimmer is not None:
-            tokens = self._space_trimmer(tokens)
         return _part(tokens, texts)
 
     def _spans_between(self, text: tf.Tensor, begins: tf.Tensor) -> tf.RaggedTensor:
         if self._normalizer is None:
             return self._normalized_tokens(text, begins, self._spans_of_normalized, with_spans=True)
-        if not isinstance(self._normalizer, CharacterMap):
-            raise _without_offsets("normalizer", self._normalizer)
-        characters, source = self._normalizer.rewrite(text)
-        text = tf.strings.unicode_encode(characters, "UTF-8", errors="ignore")
+        text, source = self._normalizer.with_source(text)
         tokens = self._normalized_tokens(text, begins, self._spans_of_normalized, with_spans=True)
-        return move_spans(tokens, characters, source)
+        return move_spans(tokens, source)
 
     def _spans_of_normalized(self, text: tf.Tensor, begins: tf.Tensor) -> tf.RaggedTensor:
-        if not isinstance(self._model, WordPiece | ByteLevel):
-            raise _without_offsets("model", self._model)
         if self._prefix is None:
             return self._model.with_spans(text)
-        prefixed = self._prefix(text, begins)
-        return unprefix_spans(self._model.with_spans(prefixed), prefixed, text)
-
-
-def _without_offsets(part: str, stage: object) -> UnsupportedTokenizerError:
-    found = f"a {type(stage).__name__}, which keeps no offsets"
-    return UnsupportedTokenizerError(part, found, WITH_OFFSETS)
+        text, source = self._prefix.with_source(text, begins)
+        return move_spans(self._model.with_spans(text), source)
 
 
 def _join(texts: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfhf.tokenization.graph.characters import NUM_CODE_POINTS, CharacterTable
+from tfhf.tokenization.graph.characters import NUM_CODE_POINTS, CharacterTable, PairTable
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
-from tfhf.tokenization.graph.metaspace import MetaspaceSplitter
+from tfhf.tokenization.graph.metaspace import Metaspace, split_words
+from tfhf.tokenization.graph.offsets import add_spans, move_spans
 from tfhf.tokenization.graph.sentencepiece import Algorithm, Kind, Piece, WordPieces
 
 # Scores are rounded to multiples of this, so that their sums, which SentencePiece keeps in float32,
@@ -24,8 +25,6 @@ SCORE_STEP = 2.0**-13
 
 # Words of more bytes are cut beforehand, where they can be, so that sums stay small.
 LONG_WORD = 64
-
-CODE_POINT_BITS = 21
 
 
 class Unigram(tf.Module):
@@ -69,7 +68,7 @@ class Unigram(tf.Module):
                 "one with float64 scores, whose rounding errors choose between equal sums",
                 "float32 scores, as in SentencePiece files",
             )
-        self._split = MetaspaceSplitter(pre_tokenizer)
+        self._metaspace = Metaspace(pre_tokenizer)
         pieces = [
             Piece(text, round(score / SCORE_STEP) * SCORE_STEP) for text, score in model["vocab"]
         ]
@@ -82,7 +81,20 @@ class Unigram(tf.Module):
 
     def __call__(self, text: tf.Tensor) -> tf.RaggedTensor:
         """Tokenize `text`, a vector of n valid UTF-8 strings, into int32 ids [n, (tokens)]."""
-        ids = self._pieces(self._cut(self._split(text)))
+        return self._known(self._pieces(self._cut(split_words(self._metaspace(text)))))
+
+    def with_spans(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """Tokenize `text`, and say where in it tokens stand.
+
+        Returns:
+            int32 [n, (tokens), 3]: the id, and the characters where the token starts and ends.
+        """
+        text, source = self._metaspace.with_source(text)
+        ids, num_bytes = self._pieces.with_lengths(self._cut(split_words(text)))
+        return move_spans(add_spans(self._known(ids), num_bytes, text), source)
+
+    def _known(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Write the id of the vocabulary for unknown pieces."""
         return ids.with_values(tf.where(ids.values == self._num_pieces, self._unk_id, ids.values))
 
 
@@ -105,15 +117,8 @@ class WordCutter(tf.Module):
         is_piece = np.zeros(NUM_CODE_POINTS, np.int32)
         is_piece[[ord(piece) for piece in pieces if len(piece) == 1]] = 1
         self._is_piece = CharacterTable(is_piece)
-        no_pair = -1  # for tables must not be empty
-        pairs = {no_pair} | {
-            ord(first) << CODE_POINT_BITS | ord(second)
-            for piece in pieces
-            for first, second in itertools.pairwise(piece)
-        }
-        keys = tf.constant(sorted(pairs), tf.int64)
-        self._is_pair = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(keys, tf.ones_like(keys)), default_value=0
+        self._is_pair = PairTable(
+            {first + second: 1 for piece in pieces for first, second in itertools.pairwise(piece)}
         )
 
     def __call__(self, words: tf.RaggedTensor) -> tf.RaggedTensor:
@@ -125,12 +130,11 @@ class WordCutter(tf.Module):
         characters = tf.strings.unicode_decode(words.values, "UTF-8")
         first = characters.values
         second = tf.roll(first, -1, 0)
-        key = tf.bitwise.left_shift(tf.cast(first, tf.int64), CODE_POINT_BITS)
-        pair = self._is_pair.lookup(key + tf.cast(second, tf.int64))
+        is_pair = self._is_pair(first, second) > 0
         is_known = self._is_piece(first) + self._is_piece(second) > 0
         word = characters.value_rowids()
         # The first character of all has the last one before it.
-        begins_part = tf.roll(((pair == 0) & is_known) | (word != tf.roll(word, -1, 0)), 1, 0)
+        begins_part = tf.roll((~is_pair & is_known) | (word != tf.roll(word, -1, 0)), 1, 0)
         begins_part |= tf.range(tf.size(first)) == 0
         parts = tf.RaggedTensor.from_row_starts(
             first, tf.boolean_mask(tf.range(tf.size(first, tf.int64)), begins_part), validate=False

@@ -11,12 +11,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from tfhf.tokenization.graph.characters import (
-    REMOVED_STARTER,
-    CharacterMap,
-    CharacterRules,
-    character_of_bytes,
-)
+from tfhf.tokenization.graph.characters import CharacterMap, CharacterRules, character_of_bytes
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
 
 UTF8_MAX_BYTES = 4
@@ -100,8 +95,8 @@ class WordPiece(tf.Module):
         Returns:
             int32 [n, (tokens), 3]: the id, and the characters where the token starts and ends.
         """
-        characters, source = self._part_words.rewrite(text)
-        words = tf.strings.split(tf.strings.unicode_encode(characters, "UTF-8", errors="ignore"))
+        parted, source = self._part_words.with_source(text)
+        words = tf.strings.split(parted)
         is_too_long = self._is_too_long(words)
         pieces, starts, ends = self._pieces.tokenize_with_offsets(
             tf.where(is_too_long, self._too_long, words.values)
@@ -114,10 +109,9 @@ class WordPiece(tf.Module):
             tf.gather(is_too_long, word), tf.gather(num_bytes, word), tf.cast(ends.values, tf.int32)
         )
         first_byte = tf.gather(first_byte, word)
-        of_words = (characters.values != ord(" ")) & (characters.values != ord(REMOVED_STARTER))
-        source = tf.gather(
-            tf.boolean_mask(tf.cast(source, tf.int32), of_words), character_of_bytes(words.values)
-        )
+        of_words = tf.strings.unicode_decode(parted, "UTF-8").values != ord(" ")
+        source = tf.boolean_mask(source.values, of_words)
+        source = tf.gather(source, character_of_bytes(words.values))
         start = tf.gather(source, first_byte + tf.cast(starts.values, tf.int32))
         end = tf.gather(source, first_byte + ends - 1) + 1
         spans = tf.stack([pieces.values, start, end], axis=1)

@@ -7,6 +7,8 @@ from benchmarks.areas.data import inputs, load
 from benchmarks.areas.generation import generate
 from benchmarks.areas.long_inputs import attention_memory, longformer
 from benchmarks.areas.machine import limits, optimizer
+from benchmarks.areas.pipelines import pipelines
+from benchmarks.areas.serving import serve
 from benchmarks.areas.setting import Setting
 from benchmarks.areas.translation import translate
 from benchmarks.contest import Row
@@ -25,6 +27,6 @@ AREAS: dict[str, Callable[[Setting], list[Row]]] = {
     "longformer": longformer,
     "generate": generate,
     "translate": translate,
+    "pipelines": pipelines,
+    "serve": serve,
 }
-LATER = {"serve": "comes with serving"}
-"""Areas that have a name and no rows yet."""

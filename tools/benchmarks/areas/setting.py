@@ -61,5 +61,12 @@ class Setting:
     def table(self, vocab_size: int, lengths: np.ndarray) -> str:
         return material.write_table(self._new("table"), vocab_size, lengths)
 
-    def _new(self, name: str) -> Path:
-        return Path(tempfile.mkstemp(".npz", name, self.folder)[1])
+    def sentences(self, vocab_size: int, lengths: np.ndarray) -> str:
+        return material.write_sentences(self._new("sentences", ".json"), vocab_size, lengths)
+
+    def byte_level_tokenizer(self, vocab_size: int) -> str:
+        folder = Path(tempfile.mkdtemp("tokenizer", dir=self.folder))
+        return material.write_byte_level_tokenizer(folder, vocab_size)
+
+    def _new(self, name: str, suffix: str = ".npz") -> Path:
+        return Path(tempfile.mkstemp(suffix, name, self.folder)[1])

@@ -16,7 +16,16 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
 LONGEST_ERROR = 300  # characters; the whole of it goes to the log
-PACKAGES = ("tensorflow", "keras", "tf_keras", "torch", "transformers", "keras-hub", "numpy")
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "tf_keras",
+    "torch",
+    "transformers",
+    "keras-hub",
+    "numpy",
+    "onnxruntime",
+)
 
 
 class Work:

@@ -1,10 +1,13 @@
 """Work that is done in the same way for every library."""
 
 import ctypes
+import functools
+import json
 import mmap
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +145,49 @@ class Generate(Work):
         return lambda: [_numpy(self.generate(self.prompts, new_tokens)) for _ in range(steps)]
 
 
+class Classify(Work):
+    """Sentences through a library's own pipeline, all of them in each step.
+
+    ``library.classifier(folder)`` gives a function of texts, a batch size (``None``: the library's
+    own) and the pipeline's options. Of several batch sizes, the one that is best on the first
+    `TRIAL` sentences is taken.
+    """
+
+    TRIAL = 256
+
+    def __init__(self, library, folder: str, sentences: str, batch_sizes=(None,)) -> None:
+        self.classify = library.classifier(folder)
+        self.sentences = json.loads(Path(sentences).read_text())
+        self.batch_sizes = batch_sizes
+
+    def outputs(self) -> dict:
+        options = {"top_k": None, "function_to_apply": "none"}
+        found = self.classify(self.sentences[:50], self.batch_sizes[-1], **options)
+        by_name = [{label["label"]: label["score"] for label in labels} for labels in found]
+        return {"logits": np.array([[row[name] for name in sorted(row)] for row in by_name])}
+
+    @functools.cached_property
+    def batch_size(self) -> int | None:
+        if len(self.batch_sizes) == 1:
+            return self.batch_sizes[0]
+        return min(self.batch_sizes, key=self._seconds)
+
+    def _seconds(self, batch_size: int) -> float:
+        start = time.perf_counter()
+        self.classify(self.sentences[: self.TRIAL], batch_size)
+        return time.perf_counter() - start
+
+    def turn(self, steps: int):
+        size = self.batch_size  # found in the first turn, when nobody else works
+
+        def act():
+            for _ in range(steps):
+                self.classify(self.sentences, size)
+            return lambda: {"batch_size": size} if size else {}
+
+        return act
+
+
 class Translate(Work):
     """Generation by an encoder-decoder, after sentences of unequal length.
 
@@ -167,3 +213,65 @@ class Translate(Work):
 
     def turn(self, steps: int):
         return lambda: [_numpy(self.translate(*self.sentences)) for _ in range(steps)]
+
+
+class ServeLabels(Work):
+    """Requests of sentences, one after the other.
+
+    ``library.label_server(folder, **options)`` gives a function of texts, for their labels and the
+    scores of these.
+    """
+
+    def __init__(self, library, folder: str, sentences: str, **options) -> None:
+        self.ask = library.label_server(folder, **options)
+        self.sentences = json.loads(Path(sentences).read_text())
+        self.position = 0
+
+    def outputs(self) -> dict:
+        """Of two labels, the difference of the logits: scores themselves are all close to 0.5."""
+        labels, scores = (np.array(each) for each in self.ask(self.sentences[:50]))
+        return {
+            "labels": np.array([int(label.removeprefix("LABEL_")) for label in labels]),
+            "logits": np.log(scores / (1 - scores)),
+        }
+
+    def turn(self, steps: int, batch_size: int):
+        requests = _requests(self.sentences, self.position, steps, batch_size)
+        self.position += steps * batch_size
+        return lambda: [self.ask(request) for request in requests]
+
+
+class ServeTexts(Work):
+    """Requests of prompts, one after the other; greedy.
+
+    ``library.text_server(folder, tokenizer, generation, **options)`` takes the folders of the model
+    and the tokenizer and the arguments of ``generate``, and gives a function of texts, for the
+    texts with what follows.
+    """
+
+    def __init__(
+        self, library, folder: str, tokenizer: str, sentences: str, new_tokens: int, **options
+    ) -> None:
+        generation = {
+            "max_new_tokens": new_tokens,
+            "min_new_tokens": new_tokens,
+            "do_sample": False,
+        }
+        self.ask = library.text_server(folder, tokenizer, generation, **options)
+        self.prompts = json.loads(Path(sentences).read_text())
+        self.position = 0
+
+    def outputs(self) -> dict:
+        texts = self.ask(self.prompts[:3])
+        return {"bytes": np.frombuffer("\n".join(texts).encode(), np.uint8).astype(np.int64)}
+
+    def turn(self, steps: int, batch_size: int):
+        requests = _requests(self.prompts, self.position, steps, batch_size)
+        self.position += steps * batch_size
+        return lambda: [self.ask(request) for request in requests]
+
+
+def _requests(texts: list[str], position: int, steps: int, batch_size: int) -> list[list[str]]:
+    """Cut requests out of texts that begin again where they end."""
+    found = [texts[(position + i) % len(texts)] for i in range(steps * batch_size)]
+    return [found[i : i + batch_size] for i in range(0, len(found), batch_size)]

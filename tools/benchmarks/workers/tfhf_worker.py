@@ -1,5 +1,6 @@
 """tfhf, and TensorFlow's matrix products."""
 
+import tempfile
 from functools import partial
 
 import numpy as np
@@ -8,7 +9,17 @@ import tensorflow as tf
 import tfhf
 from benchmarks.workers import keras_work
 from benchmarks.workers.protocol import serve
-from benchmarks.workers.shared_work import Generate, Import, Input, Load, Translate
+from benchmarks.workers.shared_work import (
+    Classify,
+    Generate,
+    Import,
+    Input,
+    Load,
+    ServeLabels,
+    ServeTexts,
+    Translate,
+)
+from tfhf.serving.saved_model_process import SavedModelProcess
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
@@ -48,6 +59,48 @@ class Library:
     def translator(self, folder, generation, xla=False):
         model = tfhf.TFAutoModelForSeq2SeqLM.from_pretrained(folder)
         return keras_work.translator(model, generation, xla)
+
+    def classifier(self, folder):
+        pipe = tfhf.pipeline("sentiment-analysis", folder)
+        return lambda texts, batch_size, **options: pipe(texts, batch_size=batch_size, **options)
+
+    def label_server(self, folder, loader):
+        model = self.load(folder, "float32")
+        tokenizer = tfhf.AutoTokenizer.from_pretrained(folder)
+        ask = self._served(model, tokenizer, loader)
+
+        def label(texts):
+            outputs = ask(texts)
+            return [name.decode() for name in outputs["label"]], outputs["scores"].max(axis=1)
+
+        return label
+
+    def text_server(self, folder, tokenizer, generation, loader=None):
+        model = tfhf.TFAutoModelForCausalLM.from_pretrained(folder)
+        tokenizer = tfhf.AutoTokenizer.from_pretrained(tokenizer)
+        if loader is None:
+            pipe = tfhf.pipeline("text-generation", model, tokenizer=tokenizer)
+            return lambda texts: [
+                found[0]["generated_text"]
+                for found in pipe(texts, batch_size=len(texts), **generation)
+            ]
+        ask = self._served(model, tokenizer, loader, **generation)
+        return lambda texts: [text.decode() for text in ask(texts)["generated_text"]]
+
+    def _served(self, model, tokenizer, loader, **settings):
+        """Export a model, load that, and give a function of texts for its outputs."""
+        with tempfile.TemporaryDirectory() as models:
+            version = model.export(models, tokenizer, **settings)
+            if loader == "C":
+                process = SavedModelProcess(version)
+                return lambda texts: process.predict({"text": texts})
+            loaded = tf.saved_model.load(version)
+
+        def ask(texts):
+            outputs = loaded.signatures["serving_default"](text=tf.constant(texts))
+            return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+        return ask
 
     def optimizer(self):
         steps = 1_000_000  # the decay of the learning rate is not to be noticed
@@ -96,11 +149,14 @@ class Library:
 
 library = Library()
 KINDS = keras_work.kinds(library) | {
+    "classify": partial(Classify, library),
     "generate": partial(Generate, library),
     "import": Import,
     "input": partial(Input, library),
     "load": partial(Load, library.load, keras_work.sums),
     "matrix product": keras_work.MatrixProduct,
+    "serve labels": partial(ServeLabels, library),
+    "serve texts": partial(ServeTexts, library),
     "translate": partial(Translate, library),
 }
 

@@ -12,12 +12,23 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
+    pipeline,
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from benchmarks.workers.onnx_runtime import onnx_label_server
 from benchmarks.workers.protocol import Work, serve
 from benchmarks.workers.rows_on_disk import read_batches, read_table
-from benchmarks.workers.shared_work import Generate, Import, Input, Load, Translate
+from benchmarks.workers.shared_work import (
+    Classify,
+    Generate,
+    Import,
+    Input,
+    Load,
+    ServeLabels,
+    ServeTexts,
+    Translate,
+)
 
 
 class Library:
@@ -63,6 +74,27 @@ class Library:
             )
 
         return translate
+
+    def classifier(self, folder):
+        pipe = pipeline("sentiment-analysis", folder)
+        return lambda texts, batch_size, **options: pipe(texts, batch_size=batch_size, **options)
+
+    def label_server(self, folder, onnx=False):
+        if onnx:
+            return onnx_label_server(folder)
+        pipe = pipeline("text-classification", folder)
+
+        def label(texts):
+            found = pipe(texts, batch_size=len(texts))
+            return [each["label"] for each in found], [each["score"] for each in found]
+
+        return label
+
+    def text_server(self, folder, tokenizer, generation):
+        pipe = pipeline("text-generation", folder, tokenizer=tokenizer)
+        return lambda texts: [
+            found[0]["generated_text"] for found in pipe(texts, batch_size=len(texts), **generation)
+        ]
 
     def loader(self, folder, rows, batch_size, grouped=False):
         """Return the DataLoader that Trainer makes, with and without ``group_by_length``."""
@@ -222,6 +254,7 @@ class MatrixProduct(Work):
 KINDS = {
     "fit": Fit,
     "fit pipeline": FitPipeline,
+    "classify": partial(Classify, library),
     "generate": partial(Generate, library),
     "import": Import,
     "input": partial(Input, library),
@@ -230,6 +263,8 @@ KINDS = {
     "matrix product": MatrixProduct,
     "optimizer": Optimizer,
     "predict": Predict,
+    "serve labels": partial(ServeLabels, library),
+    "serve texts": partial(ServeTexts, library),
     "translate": partial(Translate, library),
 }
 

@@ -1,4 +1,4 @@
-"""Metrics that Keras lacks."""
+"""F1Score: a Keras metric that Keras lacks."""
 
 from __future__ import annotations
 

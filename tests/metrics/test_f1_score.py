@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from tfhf.training import F1Score
+from tfhf.metrics import F1Score
 
 
 def sklearn_f1(labels, decisions, average, weights=None):

@@ -1,0 +1,134 @@
+"""The recipes of single tasks, as a person runs them: small here, in full among the slow tests."""
+
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import BertConfig, BertTokenizer
+
+import tfhf
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "very", "good", "bad", "film", "."]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """What the demo fetches, in small: a checkpoint, and reviews that it can learn."""
+    folder = tmp_path_factory.mktemp("cache")
+    checkpoint = folder / "all-MiniLM-L6-v2"
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = BertConfig(
+        vocab_size=len(WORDS), **sizes, intermediate_size=64, max_position_embeddings=32
+    )
+    tfhf.TFBertModel(config).save_pretrained(checkpoint)
+    BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)}).save_pretrained(checkpoint)
+    reviews = folder / "movie-reviews"
+    reviews.mkdir()
+    for split, size in {"train": 160, "validation": 20, "test": 30}.items():
+        rows = (
+            {"text": f"a {'very ' * (i % 5)}{('bad', 'good')[i % 2]} film.", "label": i % 2}
+            for i in range(size)
+        )
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (reviews / f"{split}.jsonl").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """A function that runs a recipe in an empty folder and returns what it prints."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(RECIPES)
+
+    def run(name, *options):
+        monkeypatch.setattr(sys, "argv", [name, *options])
+        runpy.run_path(str(RECIPES / f"{name}.py"), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def number(pattern, output):
+    """The number behind a pattern in what a recipe printed."""
+    return float(re.search(pattern + r"\s*([\d.]+)", output)[1])
+
+
+@pytest.fixture
+def reviews(cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("TFHF_CACHE", str(cache))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+
+
+def test_token_classification(run):
+    output = run("token_classification", "--rows=64", "--epochs=1")
+    assert 0 <= number("F1", output) <= 1
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+        path.name for path in Path("runs/token-classification").iterdir()
+    }
+
+
+def test_question_answering(run):
+    output = run("question_answering", "--rows=64", "--epochs=1")
+    assert 0 <= number("exact match", output) <= 100
+
+
+def test_multiple_choice(run):
+    output = run("multiple_choice", "--rows=64", "--epochs=1")
+    assert 0 <= number("accuracy", output) <= 1
+
+
+def test_new_tokenizer(run):
+    output = run("new_tokenizer", "--files=20", "--vocab-size=500")
+    counts = [number(name, output) for name in ("wordpiece", "bpe", "unigram")]
+    assert all(5 < count < 40 for count in counts)
+
+
+@pytest.mark.usefixtures("reviews")
+def test_glue(run):
+    options = ["--per_device_train_batch_size=16", "--learning_rate=0.002", "--disable_tqdm"]
+    output = run("glue", *options, "--num_train_epochs=6")
+    assert number("test_accuracy +=", output) > 0.9
+
+
+@pytest.mark.usefixtures("reviews")
+def test_lora(run):
+    output = run("lora", "--epochs=5", "--learning-rate=0.02", "--batch-size=16")
+    accuracy, merged = re.search(r"accuracy +([\d.]+), loaded and merged ([\d.]+)", output).groups()
+    assert accuracy == merged
+    assert float(accuracy) > 0.9
+    assert {path.name for path in Path("runs/movie-sentiment-lora").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+
+
+@pytest.mark.usefixtures("reviews")
+def test_sentence_embeddings(run):
+    options = ["a good film.", "--sentences=50", "--steps=20", "--learning-rate=0.01"]
+    output = run("sentence_embeddings", *options)
+    after = float(re.search(r"before, ([\d.]+) after", output)[1])
+    assert after > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("reviews")
+def test_distillation(run):
+    output = run("distillation", "--epochs=8", "--learning-rate=0.005", "--batch-size=16")
+    assert number("student taught +accuracy", output) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "pattern", "expected"),
+    [
+        ("token_classification", "F1", 0.97),
+        ("question_answering", "exact match", 95),
+        ("multiple_choice", "accuracy", 0.95),
+    ],
+)
+def test_in_full(run, recipe, pattern, expected):
+    assert number(pattern, run(recipe)) >= expected
