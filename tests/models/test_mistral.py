@@ -1,7 +1,11 @@
 """Mistral against PyTorch: with and without a window."""
 
+import pytest
 from parity import ParityTests
 from transformers import MistralConfig
+
+# The code is Llama's, whose tests are among the fast ones.
+pytestmark = pytest.mark.slow
 
 TINY = {
     "vocab_size": 29,

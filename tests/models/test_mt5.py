@@ -6,6 +6,9 @@ from transformers import MT5Config
 
 import tfhf
 
+# The code is T5's, whose tests are among the fast ones.
+pytestmark = pytest.mark.slow
+
 TINY = {"vocab_size": 29, "d_model": 12, "d_kv": 5, "d_ff": 17, "num_layers": 2, "num_heads": 3}
 
 

@@ -1,7 +1,11 @@
 """Pegasus equals PyTorch's."""
 
+import pytest
 from parity import ParityTests
 from transformers import PegasusConfig
+
+# The code is BART's, whose tests are among the fast ones.
+pytestmark = pytest.mark.slow
 
 TINY = {
     "vocab_size": 29,

@@ -1,7 +1,11 @@
 """Qwen 2 against PyTorch: with windows in some layers, and without."""
 
+import pytest
 from parity import ParityTests
 from transformers import Qwen2Config
+
+# The code is Llama's, whose tests are among the fast ones.
+pytestmark = pytest.mark.slow
 
 TINY = {
     "vocab_size": 29,

@@ -1,7 +1,11 @@
 """SmolLM3 against PyTorch: layers whose queries and keys are not turned."""
 
+import pytest
 from parity import ParityTests
 from transformers import SmolLM3Config
+
+# The code is Llama's, whose tests are among the fast ones.
+pytestmark = pytest.mark.slow
 
 TINY = {
     "vocab_size": 29,

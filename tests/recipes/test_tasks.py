@@ -63,6 +63,7 @@ def reviews(cache, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
 
 
+@pytest.mark.slow
 def test_token_classification(run):
     output = run("token_classification", "--rows=64", "--epochs=1")
     assert 0 <= number("F1", output) <= 1
@@ -71,11 +72,13 @@ def test_token_classification(run):
     }
 
 
+@pytest.mark.slow
 def test_question_answering(run):
     output = run("question_answering", "--rows=64", "--epochs=1")
     assert 0 <= number("exact match", output) <= 100
 
 
+@pytest.mark.slow
 def test_multiple_choice(run):
     output = run("multiple_choice", "--rows=64", "--epochs=1")
     assert 0 <= number("accuracy", output) <= 1

@@ -369,7 +369,7 @@ def _metric_variables(model: Any) -> dict[str, keras.Variable]:
 
 
 def _read(variables: dict[str, keras.Variable]) -> dict[str, np.ndarray]:
-    arrays = {name: np.asarray(variable.value) for name, variable in variables.items()}
+    arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in variables.items()}
     # NumPy files know no bfloat16; float32 holds each of its values.
     bfloat16 = tf.bfloat16.as_numpy_dtype
     return {
