@@ -16,6 +16,8 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -110,6 +112,10 @@ def _multi_worker() -> tf.distribute.Strategy:
             "with `tfhf launch`"
         )
     strategy = Workers()
+    if threading.current_thread() is threading.main_thread():
+        # TensorFlow now catches SIGTERM, for a preemption that nobody asks it about: a worker that
+        # is told to end would go on. What Python knows of is put back.
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     # Datasets shuffle by the global seed, and a worker that shuffles differently loses rows.
     seed = get_random_seed()
     agreed = _chief_value(strategy, np.random.randint(2**31) if seed is None else seed)
