@@ -30,7 +30,7 @@ LOST = (
     "max_grad_norm of TrainingArguments), or inputs that are no numbers"
 )
 #: Arguments that are no tensors, and stay as they are.
-NON_TENSORS = (*FLAGS, "encoder_outputs", "use_cache")
+NON_TENSORS = (*FLAGS, "encoder_outputs", "num_states", "use_cache")
 
 
 class TFKerasModel(keras.Model):
@@ -42,6 +42,8 @@ class TFKerasModel(keras.Model):
     input_names: ClassVar[tuple[str, ...]]
     #: Labels that ``call`` takes, each with the output that is compared with it.
     label_outputs: ClassVar[dict[str, str]] = {}
+    #: What ``call`` takes beside, by name alone.
+    flag_names: ClassVar[tuple[str, ...]] = FLAGS
     _internal_loss = True
 
     # Calling ------------------------------------------------------------------------------------
@@ -66,7 +68,7 @@ class TFKerasModel(keras.Model):
     def _named_arguments(
         self, inputs: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> dict[str, Any]:
-        accepted = (*self.input_names, *self.label_outputs, *FLAGS)
+        accepted = (*self.input_names, *self.label_outputs, *self.flag_names)
         unknown = [name for name in kwargs if name not in accepted]
         if unknown:
             raise TypeError(f"{type(self).__name__} takes no argument {unknown[0]!r}")

@@ -123,6 +123,29 @@ def test_stack_keeps_what_was_asked_for(stack, x):
         np.testing.assert_allclose(out.attentions[i], weights, atol=1e-6)
 
 
+@pytest.mark.parametrize("mask", [[[1, 1, 1, 1, 0], [1, 1, 0, 0, 0]], "causal", "none"])
+def test_states_that_nobody_needs_are_not_made(stack, x, mask):
+    bias = None
+    if mask == "causal":
+        bias = attention_bias(None, causal=True, length=5)
+    elif mask != "none":
+        bias = attention_bias(tf.constant(mask))
+    head_mask = tf.constant([[1.0, 0.0], [1.0, 1.0], [0.5, 2.0]])
+    whole = stack(x, bias=bias, head_mask=head_mask, use_cache=True)
+    for num_states in (1, 2):
+        few = stack(x, bias=bias, head_mask=head_mask, use_cache=True, num_states=num_states)
+        assert few.last_hidden_state.shape == (2, num_states, SIZE)
+        np.testing.assert_allclose(
+            few.last_hidden_state, whole.last_hidden_state[:, :num_states], atol=1e-6
+        )
+        np.testing.assert_array_equal(
+            few.past_key_values[2][0].key, whole.past_key_values[2][0].key
+        )
+    shown = stack(x, bias=bias, num_states=1, output_attentions=True, output_hidden_states=True)
+    assert shown.last_hidden_state.shape == (2, 5, SIZE)
+    assert shown.attentions[2].shape == (2, HEADS, 5, 5)
+
+
 def test_head_masks_go_to_their_layers(stack, x):
     masks = np.array([[1, 0], [1, 1], [0, 1]], np.float32)
     out = stack(x, head_mask=tf.constant(masks), output_attentions=True)

@@ -178,6 +178,7 @@ class MultiHeadAttention(Block):
         rotation: Rotation | None = None,
         past_key_value: KeyValues | None = None,
         cache_position: tf.Tensor | None = None,
+        num_queries: int | None = None,
         training: bool = False,
     ) -> AttentionOutput:
         """Attend from [batch, query, hidden_size] to itself, or to ``key_value_states``.
@@ -193,6 +194,7 @@ class MultiHeadAttention(Block):
                 ``hidden_states``, next to each other, may share a row of these.
             cache_position: where in ``past_key_value`` there is room for what is new: see
                 `extend`.
+            num_queries: how many tokens, the first ones, attend; default: all. All are seen.
             training: apply dropout.
         """
         unfolded = None
@@ -202,6 +204,10 @@ class MultiHeadAttention(Block):
             rows = tf.shape(past_key_value.key)[0]
             hidden_states = tf.reshape(hidden_states, [rows, -1, hidden_states.shape[-1]])
         query, new = self.project(hidden_states, key_value_states, past_key_value)
+        if num_queries is not None:
+            # Queries that nobody asks cost less than a copy of the kernel without them.
+            query = query[:, :, :num_queries]
+            bias = None if bias is None else bias[:, :, :num_queries]
         if self.query_norm is not None:
             query = self.query_norm(query)
         if self.key_norm is not None:

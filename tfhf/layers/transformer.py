@@ -150,16 +150,22 @@ class TransformerLayer(Block):
         encoder_hidden_states: tf.Tensor | None = None,
         encoder_bias: tf.Tensor | None = None,
         cross_head_mask: tf.Tensor | None = None,
+        num_queries: int | None = None,
         training: bool = False,
         **inputs: Any,
     ) -> LayerOutput:
-        """Map [batch, length, hidden_size] to the same shape; ``inputs`` are more for attention."""
+        """Map [batch, length, hidden_size] to the same shape; ``inputs`` are more for attention.
+
+        With ``num_queries``, the states of so many tokens are returned, the first ones.
+        """
         own_past, cross_past = _pasts(inputs)
+        if num_queries is not None:
+            own_past["num_queries"] = num_queries
         own = self.attention(
             hidden_states, bias=bias, head_mask=head_mask, training=training, **own_past
         )
         mixed = self.dropout(own.mixed, training=training)
-        hidden_states = self.attention_norm(hidden_states + mixed)
+        hidden_states = self.attention_norm(hidden_states[:, :num_queries] + mixed)
         cross = None
         if encoder_hidden_states is not None or cross_past:
             cross = self.cross_attention(
@@ -362,6 +368,7 @@ class TransformerStack(Block):
         use_cache: bool = False,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
+        num_states: int | None = None,
         training: bool = False,
         **inputs: Any,
     ) -> StackOutput:
@@ -371,6 +378,8 @@ class TransformerStack(Block):
         ``head_mask`` is [heads], the same for all layers, or [layers, heads]; 0 silences a head.
         So is ``cross_head_mask``, for cross-attention.
         ``past_key_values`` has what ``use_cache`` made each layer return for earlier tokens.
+        ``num_states`` is how many of the last states are needed, the first ones: the last layer is
+        spared the others, unless all layers are to show what they did.
 
         Raises:
             ValueError: ``past_key_values`` has too few layers, or too many.
@@ -380,6 +389,7 @@ class TransformerStack(Block):
                 f"past_key_values must have keys and values for {len(self.layer)} layers, but has "
                 f"them for {len(past_key_values)}"
             )
+        spared = num_states is not None and not (output_attentions or output_hidden_states)
         outputs: list[LayerOutput] = []
         states = [hidden_states]
         for i, layer in enumerate(self.layer):
@@ -392,6 +402,8 @@ class TransformerStack(Block):
             for name, mask in {"head_mask": head_mask, "cross_head_mask": cross_head_mask}.items():
                 if mask is not None:
                     told[name] = (mask if mask.shape.rank == 1 else mask[i])[None, :, None, None]
+            if spared and i == len(self.layer) - 1:
+                told["num_queries"] = num_states
             outputs.append(layer(states[-1], training=training, **told))
             states.append(self.pass_on(states[-1], outputs[-1].hidden_states, training))
         if self.final_norm is not None:

@@ -95,6 +95,7 @@ class TFBertPreTrainedModel(TFModelWithHead):
 
     config_class = BertConfig
     base_model_prefix = "bert"
+    pooled_states: ClassVar[int | None] = 1
     weight_table = WEIGHTS
     input_names: ClassVar[tuple[str, ...]] = (
         "input_ids",
@@ -306,6 +307,10 @@ class TFBertForNextSentencePrediction(TFBertPreTrainedModel):
         self.add_body()
         self.next_sentence = self.make_next_sentence_head()
         self.build()
+
+    def body_inputs(self, inputs: Tensors) -> dict[str, Any]:
+        """Ask for the states that are pooled."""
+        return self.only_pooled(inputs)
 
     def logits(self, body: Any, inputs: Tensors, training: bool) -> Tensors:
         """Classify the pooled output."""

@@ -77,6 +77,7 @@ class TFDebertaV2PreTrainedModel(TFBertPreTrainedModel):
 
     config_class = DebertaV2Config
     base_model_prefix = "deberta"
+    pooled_states = None  # its attention has no fewer queries than keys
     weight_table = WEIGHTS
     input_names: ClassVar[tuple[str, ...]] = (
         "input_ids",

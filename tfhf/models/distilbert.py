@@ -67,6 +67,7 @@ class TFDistilBertPreTrainedModel(TFModelWithHead):
 
     config_class = DistilBertConfig
     base_model_prefix = "distilbert"
+    pooled_states = 1
     weight_table = WEIGHTS
     input_names = ("input_ids", "attention_mask", "head_mask", "inputs_embeds", "position_ids")
 

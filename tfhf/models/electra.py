@@ -132,6 +132,7 @@ class TFElectraForMultipleChoice(TFForMultipleChoice, TFElectraPreTrainedModel):
         ValueError: ``config.summary_type`` is none of "first", "last", "mean" and "cls_index".
     """
 
+    pooled_states = None
     weight_table = dataclasses.replace(WEIGHTS, heads=CHOICE_CLASSIFIER)
 
     def summary_activation(self) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
+from tfhf.keras_model import FLAGS
 from tfhf.modeling import TFPreTrainedModel
 from tfhf.models.decoder import past_sizes
 from tfhf.outputs import ModelOutput, TFBaseModelOutput
@@ -20,6 +21,7 @@ class TFEncoderModel(TFPreTrainedModel):
 
     #: What ``call`` returns; it takes what it has room for of what :meth:`encode` returns.
     output_type: ClassVar[type[ModelOutput]] = TFBaseModelOutput
+    flag_names: ClassVar[tuple[str, ...]] = (*FLAGS, "num_states")
     pooler: keras.layers.Layer | None = None
 
     def call(
@@ -31,6 +33,7 @@ class TFEncoderModel(TFPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         use_cache: bool | None = None,
+        num_states: int | None = None,
         training: bool = False,
         **others: Any,
     ) -> Any:
@@ -47,6 +50,8 @@ class TFEncoderModel(TFPreTrainedModel):
             output_hidden_states: return the states after each layer.
             use_cache: return ``past_key_values``, where ``config.is_decoder``; default as the
                 configuration says, but not when training.
+            num_states: how many of the last states are needed, the first ones; for classes that
+                have ``pooled_states``. Default: all.
             training: apply dropout.
             **others: those that ``input_names`` has of
                 ``token_type_ids``, int [batch, length], 0 (the default) for the first sentence, 1
@@ -63,9 +68,11 @@ class TFEncoderModel(TFPreTrainedModel):
             past = (others.get("past_key_values"), others.get("cache_position"))
             sizes = past_sizes(*past, tf.shape(vectors)[1])
             position_ids = self.positions(input_ids, sizes["length"], sizes["past_length"])
-        flags = self.output_flags(output_attentions, output_hidden_states)
+        flags: dict[str, Any] = self.output_flags(output_attentions, output_hidden_states)
         if use_cache is not None:
             flags["use_cache"] = use_cache
+        if num_states is not None:
+            flags["num_states"] = num_states
         outputs = self.encode(
             vectors, position_ids, attention_mask, **others, **flags, training=training
         )

@@ -42,6 +42,9 @@ class TFModelWithHead(TFPreTrainedModel):
     """A body and one head: what the classes below share."""
 
     needs_pooler: bool = True
+    #: How many of the last states :meth:`pooled` reads, the first ones, where the body can leave
+    #: out the others; ``None``: all.
+    pooled_states: ClassVar[int | None] = None
     #: What ``call`` returns: the loss, the head's logits, and what it has room for of the body's.
     output_type: ClassVar[type[ModelOutput]]
 
@@ -96,9 +99,13 @@ class TFModelWithHead(TFPreTrainedModel):
         """The spread of the kernels' first values."""
         return self.config.initializer_range
 
-    def body_inputs(self, inputs: Tensors) -> Tensors:
+    def body_inputs(self, inputs: Tensors) -> dict[str, Any]:
         """Return the inputs of the body, which are those of the head or more."""
         return inputs
+
+    def only_pooled(self, inputs: Tensors) -> dict[str, Any]:
+        """Return the body's ``inputs``, and that it need make no states but those pooled."""
+        return inputs if self.pooled_states is None else inputs | {"num_states": self.pooled_states}
 
     def logits(self, body: Any, inputs: Tensors, training: bool) -> Tensors:
         """Return the head's outputs by their names in ``output_type``.
@@ -201,6 +208,10 @@ class TFForSequenceClassification(TFModelWithHead):
         self.classifier = self.make_classifier(config.num_labels)
         self.build()
 
+    def body_inputs(self, inputs: Tensors) -> dict[str, Any]:
+        """Ask for the states that are pooled."""
+        return self.only_pooled(inputs)
+
     def logits(self, body: Any, inputs: Tensors, training: bool) -> Tensors:
         """Classify the vector of each sequence."""
         return {"logits": self.classifier(self.pooled(body, inputs), training=training)}
@@ -238,8 +249,8 @@ class TFForMultipleChoice(TFModelWithHead):
         """A small batch to try the model with."""
         return {name: value[None] for name, value in super().dummy_inputs.items()}
 
-    def body_inputs(self, inputs: Tensors) -> Tensors:
-        """Make each choice a row of its own.
+    def body_inputs(self, inputs: Tensors) -> dict[str, Any]:
+        """Make each choice a row of its own, and ask for the states that are pooled.
 
         Raises:
             ValueError: an input is not [batch, num_choices, length].
@@ -251,7 +262,7 @@ class TFForMultipleChoice(TFModelWithHead):
                     f"{name} of {type(self).__name__} must be [batch, num_choices, length], "
                     f"but its shape is {tuple(value.shape)}"
                 )
-        return _choices_as_rows(inputs)
+        return self.only_pooled(_choices_as_rows(inputs))
 
     def logits(self, body: Any, inputs: Tensors, training: bool) -> Tensors:
         """Score the vector of each choice."""

@@ -126,6 +126,7 @@ class TFLongformerPreTrainedModel(TFRobertaPreTrainedModel):
 
     config_class = LongformerConfig
     base_model_prefix = "longformer"
+    pooled_states = None  # its attention goes by windows
     weight_table = WEIGHTS
     input_names: ClassVar[tuple[str, ...]] = (
         "input_ids",

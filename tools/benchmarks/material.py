@@ -166,16 +166,17 @@ class Model:
     dtype: str = "float32"
 
     def matrix_flop(self, batch: int, length: int, *, training: bool) -> float:
-        """Floating point operations of the matrix products of one step, all positions counted.
+        """Floating point operations of the matrix products of one step of a classifier.
 
-        A layer has the products of query, key, value and output, of the two feed-forward layers,
-        of the scores and of the mixing. Gradients take twice as many again.
+        A layer has the products of query, key and value, of the scores and of the mixing, of the
+        output and of the two feed-forward layers. In the last layer, what follows queries, keys
+        and values is needed for the first token alone. Gradients take twice as many again.
         """
         size = self.hidden_size
-        dense = 4 * size * size + 2 * size * self.intermediate_size
-        attention = 2 * length * size
-        forward = 2 * batch * length * self.layers * (dense + attention)
-        return forward * (3 if training else 1)
+        projection = 3 * size * size
+        rest = 2 * length * size + size * size + 2 * size * self.intermediate_size
+        needed = self.layers * length * (projection + rest) - (length - 1) * rest
+        return 2 * batch * needed * (3 if training else 1)
 
     @property
     def parameters(self) -> int:
