@@ -58,6 +58,21 @@ def test_wrong_use(arguments, named, error, message):
         make(TASK, "bert")(*arguments, **named)
 
 
+def test_a_question_that_leaves_no_room_for_pieces():
+    asked = {"question": "who " * 9, "context": BOTH["context"] * 20}
+    room = 64 - len(make(TASK, "bert").tokenizer("who " * 9)["input_ids"]) - 1
+    options = {"max_seq_len": 64, "doc_stride": room}
+    with pytest.raises(ValueError, match=f"doc_stride is {room}, but must be less than the {room}"):
+        make(TASK, "bert")([BOTH, asked], **options)
+    with pytest.raises(
+        ValueError, match=r"less than the -\d+ tokens that a question of \d+ leaves"
+    ):
+        make(TASK, "bert")(asked | {"question": "who " * 90}, **options)
+    short = make(TASK, "bert")(BOTH, **options | {"doc_stride": 60})  # nothing is cut
+    assert short == make(TASK, "bert")(BOTH)
+    assert make(TASK, "bert")(asked, **options | {"doc_stride": room - 1})
+
+
 def test_spans_are_the_best():
     random = np.random.default_rng(0)
     for length, count, most in [(1, 1, 1), (5, 3, 2), (12, 20, 4), (9, 81, 9), (4, 100, 3)]:

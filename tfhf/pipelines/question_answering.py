@@ -137,6 +137,7 @@ class QuestionAnsweringPipeline(Pipeline):
         pairs = [question_and_context(each) for each in inputs]
         question_first = self.tokenizer.padding_side == "right"
         questions, contexts = ([pair[k] for pair in pairs] for k in (0, 1))
+        self._check_room(pairs, settings)
         tokens = self.tokenizer(
             *((questions, contexts) if question_first else (contexts, questions)),
             truncation="only_second" if question_first else "only_first",
@@ -157,6 +158,21 @@ class QuestionAnsweringPipeline(Pipeline):
             example.source.encodings.append(tokens[i])
             example.source.possible.append(possible)
         return examples
+
+    def _check_room(self, pairs: Sequence[tuple[str, str]], settings: _Settings) -> None:
+        """Refuse questions that leave a context no more than its pieces share: tokenizers panic."""
+        special = self.tokenizer.num_special_tokens_to_add(pair=True)
+        for question, context in pairs:
+            if len(question.encode()) + special + settings.doc_stride < settings.max_seq_len:
+                continue  # no token has less than a byte
+            both = self.tokenizer([question, context], add_special_tokens=False)["input_ids"]
+            room = settings.max_seq_len - special - len(both[0])
+            if len(both[1]) > room and room <= settings.doc_stride:
+                raise ValueError(
+                    f"doc_stride is {settings.doc_stride}, but must be less than the {room} tokens "
+                    f"that a question of {len(both[0])} leaves of max_seq_len, "
+                    f"{settings.max_seq_len}: {question[:50]!r}"
+                )
 
     def read(self, outputs: Any, tokens: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Return the scores of starts and ends."""
