@@ -19,17 +19,13 @@ yet.
 """
 
 import argparse
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import tensorflow as tf
-from datasets import ClassLabel, DatasetDict, load_dataset
+from datasets import DatasetDict
+from film_reviews import checkpoint, film_reviews
 
 import tfhf
-
-DEMO_DATA = Path(__file__).parents[1] / "tools/demo_data"
 
 
 def main() -> None:
@@ -141,22 +137,12 @@ def train_under_a_strategy(options: argparse.Namespace) -> float:
 
 def load_sentences(options: argparse.Namespace) -> tuple[DatasetDict, tfhf.AutoTokenizer]:
     """Load the demo's film reviews, tokenized, and their tokenizer."""
-    folder = demo_folders()[1]
-    files = {split: str(folder / f"{split}.jsonl") for split in ("train", "validation", "test")}
-    reviews = load_dataset("json", data_files=files)
-    reviews = reviews.cast_column("label", ClassLabel(names=["negative", "positive"]))
     tokenizer = tfhf.AutoTokenizer.from_pretrained(options.model)
 
     def tokenize(rows):
         return tokenizer(rows["text"], truncation=True, max_length=options.max_length)
 
-    return reviews.map(tokenize, batched=True), tokenizer
-
-
-def demo_folders() -> list[Path]:
-    """Return the folders of the demo's checkpoint and sentences, fetched on first use."""
-    run = subprocess.run([sys.executable, DEMO_DATA], stdout=subprocess.PIPE, text=True, check=True)
-    return [Path(line) for line in run.stdout.splitlines()]
+    return film_reviews().map(tokenize, batched=True), tokenizer
 
 
 def parse_options() -> argparse.Namespace:
@@ -174,7 +160,7 @@ def parse_options() -> argparse.Namespace:
     add("--max-length", type=int, default=128, help="tokens; the rest of a text is cut off")
     add("--seed", type=int, default=0)
     options = parser.parse_args()
-    options.model = options.model or demo_folders()[0]
+    options.model = options.model or checkpoint()
     return options
 
 

@@ -20,18 +20,14 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tokenizers
 from datasets import Dataset, DatasetDict, load_dataset
-from tokenizers import models, pre_tokenizers, processors, trainers
-from transformers import BertConfig, PreTrainedTokenizerFast
+from small_bert import small_config, trained_tokenizer
 
 import tfhf
 
 THINGS = "ball boat book chair coat cup door hat house lamp table tree"
 COLOURS = "black blue brown green grey pink red white yellow"
 CHOICES = 4
-
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def main() -> None:
@@ -49,13 +45,8 @@ def main() -> None:
         tokenizer = tfhf.AutoTokenizer.from_pretrained(options.model)
         model = tfhf.TFAutoModelForMultipleChoice.from_pretrained(options.model)
     else:
-        tokenizer = word_tokenizer()
-        small = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-        model = tfhf.TFBertForMultipleChoice(
-            BertConfig(
-                vocab_size=len(tokenizer), intermediate_size=128, initializer_range=0.1, **small
-            )
-        )
+        tokenizer = trained_tokenizer([f"ada has a {THINGS} {COLOURS} and . her is"])
+        model = tfhf.TFBertForMultipleChoice(small_config(tokenizer, initializer_range=0.1))
 
     # 1. Each beginning with each ending.
     def tokenize(rows):
@@ -112,22 +103,6 @@ def made_questions(rows: int, seed: int) -> DatasetDict:
             split: Dataset.from_list([question() for _ in range(size)])
             for split, size in sizes.items()
         }
-    )
-
-
-def word_tokenizer() -> PreTrainedTokenizerFast:
-    """Make a tokenizer of the words of all questions."""
-    tokenizer = tokenizers.Tokenizer(models.WordLevel(unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordLevelTrainer(special_tokens=SPECIAL, show_progress=False)
-    tokenizer.train_from_iterator([f"ada has a {THINGS} {COLOURS} and . her is"], trainer)
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    special = {f"{n}_token": f"[{n.upper()}]" for n in ("pad", "unk", "cls", "sep", "mask")}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        model_max_length=64,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-        **special,
     )
 
 

@@ -8,8 +8,9 @@ those of code. Each new one is saved in the Hugging Face format, and is made int
 TensorFlow that give the same ids; where they would not in every case, tfhf says so: SentencePiece
 trains Unigram models that it takes, the ``tokenizers`` library's are too precise.
 
-Expected: fewer tokens for each line of the test files the larger the vocabulary is. Run time: 1
-minute on 2 CPU cores.
+Expected, of Python 3.11's files: 11.0 tokens a line by WordPiece, 11.3 by BPE, 10.5 by Unigram;
+with ``--old`` all-MiniLM-L6-v2, whose vocabulary is four times as large, 11.6. Run time: 40 seconds
+of one core, which took 80 on a busy machine.
 """
 
 import argparse

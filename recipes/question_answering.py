@@ -22,10 +22,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tokenizers
 from datasets import Dataset, DatasetDict, load_dataset
-from tokenizers import models, pre_tokenizers, processors, trainers
-from transformers import BertConfig, PreTrainedTokenizerFast
+from small_bert import small_config, trained_tokenizer
 
 import tfhf
 
@@ -37,8 +35,6 @@ There was no news from the coast. | A band played in the park. | The coffee was 
 Two letters had come. | The river was high. | Somebody had left the lights on.
 """
 NEVER = -1e9
-
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def main() -> None:
@@ -56,12 +52,9 @@ def main() -> None:
         tokenizer = tfhf.AutoTokenizer.from_pretrained(options.model)
         model = tfhf.TFAutoModelForQuestionAnswering.from_pretrained(options.model)
     else:
-        tokenizer = word_tokenizer(data["train"])
-        small = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
+        tokenizer = trained_tokenizer([*data["train"]["context"], *data["train"]["question"]])
         model = tfhf.TFBertForQuestionAnswering(
-            BertConfig(
-                vocab_size=len(tokenizer), intermediate_size=128, initializer_range=0.1, **small
-            )
+            small_config(tokenizer, num_hidden_layers=3, initializer_range=0.1)
         )
 
     # 1. Windows, in training each with the place of the answer in it, if it is there.
@@ -196,22 +189,6 @@ def made_questions(rows: int, seed: int) -> DatasetDict:
     sizes = {"train": rows, "test": 300}
     return DatasetDict(
         {split: Dataset.from_list([row(i) for i in range(size)]) for split, size in sizes.items()}
-    )
-
-
-def word_tokenizer(rows: Dataset) -> PreTrainedTokenizerFast:
-    """Make a tokenizer that knows all words."""
-    tokenizer = tokenizers.Tokenizer(models.WordLevel(unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordLevelTrainer(special_tokens=SPECIAL, show_progress=False)
-    tokenizer.train_from_iterator([*rows["context"], *rows["question"]], trainer)
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    special = {f"{n}_token": f"[{n.upper()}]" for n in ("pad", "unk", "cls", "sep", "mask")}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        model_max_length=64,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-        **special,
     )
 
 

@@ -20,15 +20,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tokenizers
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Sequence, Value, load_dataset
-from tokenizers import models, pre_tokenizers, processors, trainers
-from transformers import BertConfig, PreTrainedTokenizerFast
+from small_bert import small_config, trained_tokenizer
 
 import tfhf
 
 TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"]
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SENTENCES = """
     PER lives in LOC .
     yesterday PER left LOC for LOC .
@@ -58,7 +55,8 @@ def main() -> None:
     if options.model:
         tokenizer = tfhf.AutoTokenizer.from_pretrained(options.model, add_prefix_space=True)
     else:
-        tokenizer = word_pieces(data["train"])
+        # It has few words whole, so that unknown names have known pieces.
+        tokenizer = trained_tokenizer(map(" ".join, data["train"]["tokens"]), pieces=150)
 
     def tokenize(rows):
         tokens = tokenizer(rows["tokens"], is_split_into_words=True, truncation=True)
@@ -76,9 +74,7 @@ def main() -> None:
             options.model, num_labels=len(names), **named
         )
     else:
-        small = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-        config = BertConfig(vocab_size=len(tokenizer), intermediate_size=128, **small, **named)
-        model = tfhf.TFBertForTokenClassification(config)
+        model = tfhf.TFBertForTokenClassification(small_config(tokenizer, **named))
 
     # 3. Training, judged by entities after each epoch.
     collate = tfhf.DataCollatorForTokenClassification(tokenizer, return_tensors="np")
@@ -158,17 +154,6 @@ def made_sentences(rows: int, seed: int) -> DatasetDict:
             for split, (stems, size) in sizes.items()
         }
     )
-
-
-def word_pieces(rows: Dataset) -> PreTrainedTokenizerFast:
-    """Train a tokenizer that has few words whole, so that unknown names have known pieces."""
-    tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=150, special_tokens=SPECIAL, show_progress=False)
-    tokenizer.train_from_iterator((" ".join(tokens) for tokens in rows["tokens"]), trainer)
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    special = {f"{n}_token": f"[{n.upper()}]" for n in ("pad", "unk", "cls", "sep", "mask")}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=128, **special)
 
 
 def parse_options() -> argparse.Namespace:

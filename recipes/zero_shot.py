@@ -18,17 +18,15 @@ With access to the Hugging Face Hub, it takes any checkpoint by name:
 
 import argparse
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
 import numpy as np
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict
+from film_reviews import checkpoint, film_reviews
 
 import tfhf
 
-DEMO_DATA = Path(__file__).parents[1] / "tools/demo_data"
 TEMPLATE = "This example is {}."
 
 #: Labels for unfriendly (0) and friendly (1) sentences.
@@ -53,7 +51,7 @@ def main() -> None:
         keras.config.set_dtype_policy(options.mixed_precision)
 
     # 1. Labelled sentences become pairs: a label that fits is entailed, one that does not is not.
-    sentences = load_sentences()
+    sentences = film_reviews()
     pairs = DatasetDict(
         {split: entailment_pairs(sentences[split], options.seed) for split in sentences}
     )
@@ -108,13 +106,6 @@ def main() -> None:
     print(f"checkpoint  {options.output_dir}")
 
 
-def load_sentences() -> DatasetDict:
-    """Load the demo's film reviews, ``text`` with ``label`` 0 or 1."""
-    folder = demo_folders()[1]
-    files = {split: str(folder / f"{split}.jsonl") for split in ("train", "validation", "test")}
-    return load_dataset("json", data_files=files)
-
-
 def entailment_pairs(sentences: Dataset, seed: int) -> Dataset:
     """Return each sentence twice: with a label that fits (1), with one that does not (0)."""
     choose = random.Random(seed).choice
@@ -135,12 +126,6 @@ def accuracy(classifier: tfhf.Pipeline, sentences: Dataset, labels: tuple[str, s
     return float(np.mean(right))
 
 
-def demo_folders() -> list[Path]:
-    """Return the folders of the demo's checkpoint and sentences, fetched on first use."""
-    run = subprocess.run([sys.executable, DEMO_DATA], stdout=subprocess.PIPE, text=True, check=True)
-    return [Path(line) for line in run.stdout.splitlines()]
-
-
 def parse_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
@@ -159,7 +144,7 @@ def parse_options() -> argparse.Namespace:
     add("--labels", default="brilliant, dreadful", help="with these labels")
     add("--output-dir", type=Path, default=Path("runs/zero-shot"))
     options = parser.parse_args()
-    options.model = options.model or demo_folders()[0]
+    options.model = options.model or checkpoint()
     return options
 
 

@@ -70,6 +70,26 @@ def movie_reviews(demo_data):
     return demo_data[1]
 
 
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A Hub of this process, which huggingface_hub's own client asks in place of the real one."""
+    import huggingface_hub
+    from hub_server import running_hub
+
+    with running_hub() as hub:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
+        address = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+        # The client of Transformers, which keeps the address of the first Hub that it asks.
+        monkeypatch.setattr("transformers.utils.hub._hf_api", None)
+        monkeypatch.setenv("HF_TOKEN", "hf_secret")
+        yield hub
+
+
 @pytest.fixture(scope="session")
 def program():
     """What asks SavedModels without Python."""

@@ -140,7 +140,8 @@ class Hub:
         return 200, {"id": repo, "sha": self.oid(repo, revision), "siblings": names}, {}
 
     def tree(self, body, query, repo, revision, folder=None):
-        files = self.files(repo, revision)
+        branches = {self.oid(repo, branch): branch for branch in self.repos[repo]}
+        files = self.files(repo, branches.get(revision, revision))
         found = [
             {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
             for name, data in files.items()
@@ -194,7 +195,10 @@ def running_hub():
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if self.headers.get("Transfer-Encoding") == "chunked":
                 body = self.chunks()
-            status, answer, headers = hub.answer(self.command, self.path, body)
+            if self.command == "POST" and "Authorization" not in self.headers:
+                status, answer, headers = 401, {"error": "Invalid username or password."}, {}
+            else:
+                status, answer, headers = hub.answer(self.command, self.path, body)
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             for name, value in headers.items():

@@ -34,7 +34,7 @@ CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLE_FILE = "adapter_model.bin"
 START = "base_model.model."
-#: The modules that are adapted where nothing else is said: as in peft.
+#: The modules that are adapted where nothing else is said: as in peft, which knows fewer models.
 TARGETS = {
     "query value": "bert electra roberta xlm-roberta camembert longformer",
     "q_lin v_lin": "distilbert",
@@ -75,8 +75,8 @@ class LoraConfig:
         r: the size between the two matrices.
         lora_alpha: updates are multiplied by ``lora_alpha / r``.
         target_modules: ends of PyTorch's names of dense layers, as ``["query", "value"]``; one
-            regular expression for whole names; or ``"all-linear"``, all but the head. Default: as
-            peft has it for the architecture.
+            regular expression for whole names; or ``"all-linear"``, all but the head. Default:
+            queries and values, as in peft.
         lora_dropout: the share of inputs that the updates do not see in training.
         use_rslora: multiply by ``lora_alpha / sqrt(r)`` instead.
         modules_to_save: ends of names of modules that are trained whole, and saved.
@@ -131,6 +131,8 @@ class LoraConfig:
         other = [name for name, value in written.items() if value and name not in harmless]
         if written.get("bias", "none") != "none":
             other.append("bias")
+        if written.get("init_lora_weights", True) not in (True, False, "gaussian"):
+            other.append("init_lora_weights")  # others begin by changing the model
         if other:
             raise ValueError(f"{file} asks for what tfhf does not have: {', '.join(sorted(other))}")
         return cls(**{name: written[name] for name in known & written.keys()})
@@ -154,6 +156,7 @@ class TFAdapterMixin:
     #: What LoRA adds to the model, if anything.
     adapter: LoraConfig | None = None
     weight_table: WeightTable
+    distribute_strategy: Any
     forget_functions: Callable[[], None]
 
     def add_adapter(self, adapter_config: LoraConfig) -> None:
@@ -186,8 +189,8 @@ class TFAdapterMixin:
             binding.variable.trainable = any(_is_in(name, saved) for name in binding.names)
         for layer in {id(target.layer): target.layer for target in targets}.values():
             own = [target for target in targets if target.layer is layer]
-            layer.set_update(
-                LowRankUpdate(
+            with self.distribute_strategy.scope():
+                update = LowRankUpdate(
                     layer.input_size,
                     own[0].part_sizes,
                     parts=[target.part for target in own],
@@ -197,7 +200,7 @@ class TFAdapterMixin:
                     dtype=layer.dtype_policy,
                     name="update",
                 )
-            )
+            layer.set_update(update)
         fan_in_fan_out = any(target.fan_in_fan_out for target in targets)
         self.adapter = dataclasses.replace(adapter_config, fan_in_fan_out=fan_in_fan_out)
         self.forget_functions()
@@ -220,8 +223,7 @@ class TFAdapterMixin:
             raise OSError(f"{os.fspath(name_or_path)} has neither {WEIGHTS_FILE} nor {PICKLE_FILE}")
         self.add_adapter(config)
         try:
-            with open_checkpoint(file) as checkpoint:
-                _read(self, checkpoint)
+            read_adapter(self, file)
         except ValueError:
             self.delete_adapter()
             raise
@@ -368,12 +370,17 @@ def _saved(model: Any, bindings: Sequence[Binding]) -> list[Binding]:
     return [b for b in bindings if any(_is_in(name, modules) for name in b.names)]
 
 
-def _read(model: Any, checkpoint: Mapping[str, np.ndarray]) -> None:
-    """Fill an adapter from a file.
+def read_adapter(model: Any, file: str | os.PathLike[str]) -> None:
+    """Fill a model's adapter from a file of tensors.
 
     Raises:
         ValueError: the file has other tensors, or others of these names.
     """
+    with open_checkpoint(os.fspath(file)) as checkpoint:
+        _read(model, checkpoint)
+
+
+def _read(model: Any, checkpoint: Mapping[str, np.ndarray]) -> None:
     expected = {name: array.shape for name, array in _arrays(model)}
     wrong = expected.keys() ^ set(checkpoint)
     wrong |= {n for n in expected.keys() & set(checkpoint) if checkpoint[n].shape != expected[n]}

@@ -125,12 +125,13 @@ class TFKerasModel(keras.Model):
             metrics = list(kwargs["metrics"])
             kwargs["metrics"] = {name: metrics for name in self.label_outputs}
         self._internal_loss = loss is None or (isinstance(loss, str) and loss in INTERNAL_LOSSES)
-        super().compile(
-            optimizer=optimizer,
-            loss=None if self._internal_loss else loss,
-            jit_compile=jit_compile,
-            **kwargs,
-        )
+        with self.distribute_strategy.scope():  # where metrics add up what all workers saw
+            super().compile(
+                optimizer=optimizer,
+                loss=None if self._internal_loss else loss,
+                jit_compile=jit_compile,
+                **kwargs,
+            )
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile again as before ``model.save``; ``load_model`` calls it."""

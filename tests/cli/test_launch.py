@@ -89,8 +89,8 @@ def test_no_answer_writes_nothing(started, tfhf_command):
     [
         ("launch", 2),
         ("launch --config absent.yaml train.py", 2),
-        ("launch --num-workers=0 train.py", 1),
-        ("launch --strategy=two train.py", 1),
+        ("launch --num-workers=0 train.py", 2),
+        ("launch --strategy=two train.py", 2),
     ],
 )
 def test_wrong_use(line, code, started, tfhf_command):

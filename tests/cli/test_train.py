@@ -5,6 +5,7 @@ import json
 import math
 
 import golden
+import keras
 import numpy as np
 import pytest
 from transformers import BertConfig, BertTokenizer
@@ -19,6 +20,7 @@ OUTPUT = ["--report-to", "none", "--disable-tqdm"]
 def body(tmp_path_factory):
     """A tiny random BERT that knows few words."""
     folder = tmp_path_factory.mktemp("bert")
+    keras.utils.set_random_seed(0)  # of a module's fixtures, that of tests knows nothing
     config = BertConfig(
         vocab_size=len(WORDS),
         hidden_size=16,
@@ -26,6 +28,7 @@ def body(tmp_path_factory):
         num_attention_heads=2,
         intermediate_size=16,
         max_position_embeddings=16,
+        initializer_range=0.3,  # it shall learn in a few steps
     )
     tfhf.TFBertModel(config).save_pretrained(folder)
     BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)}).save_pretrained(folder)
@@ -230,6 +233,8 @@ def test_tfrecords_hold_what_the_tokenizer_says(body, films, tmp_path, tfhf_comm
         ("train --task=ner --model=x --dataset=y --learning-rate=much", "--learning-rate"),
         ("eval --task=ner --model=x --file=absent.csv", "there is no file absent.csv"),
         ("predict --task=ner --model=x --dataset=y --output=a.txt", "must end in .jsonl or .csv"),
+        ("predict --task=ner --model=x --dataset=y --output=absent/a.csv", "no folder absent"),
+        ("eval --task=ner --model=x --dataset=y --max-length=0", "--max-length must be at least 1"),
         ("predict --task=fill-mask --model=x --dataset=y", "use `tfhf pipeline fill-mask`"),
         ("data to-tfrecord x --task=ner --model=x", "pass either --file or --dataset"),
     ],
@@ -261,6 +266,18 @@ def test_broken_rows_are_told_in_a_line(case, trained, tmp_path, tfhf_command):
     done = tfhf_command(*line, *columns)
     assert done.exit_code == 1
     assert done.stderr.splitlines()[-1].startswith("tfhf: ") and message in done.stderr
+
+
+def test_what_tensorflow_says_is_told(body, films, tfhf_command):
+    line = ["data", "to-tfrecord", "/proc/shards", "--task=text-classification", "--model", body]
+    done = tfhf_command(*line, "--file", films, *COLUMNS)
+    assert done.exit_code == 1 and "tfhf: /proc/shards" in done.stderr
+
+
+def test_a_checkpoint_that_is_not_there_is_named(films, tfhf_command):
+    line = ["train", "--task=text-classification", "--model=absent", "--train-file", films]
+    done = tfhf_command(*line, *COLUMNS)
+    assert done.exit_code == 1 and "absent" in done.stderr
 
 
 def test_a_body_without_its_head_is_not_measured(body, films, tfhf_command):

@@ -235,7 +235,9 @@ def test_the_encoder_reads_once_and_beams_share_what_it_said(bart, monkeypatch):
     continued.get_concrete_function()
     assert len(read) == 1 and len(caches) == 2 and caches[0] is None
     rows = [[part.key.shape[0] for part in layer] for layer in caches[1]]
-    assert rows == [[3 * ROWS, ROWS]] * 2  # its own, and the source's
+    assert rows == [[ROWS, ROWS]] * 2  # its own, and the source's
+    room = 6  # the first token, and five
+    assert [own.key.shape[2] for own, _ in caches[1]] == [3 * room] * 2
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ import huggingface_hub
 import numpy as np
 import pytest
 import tensorflow as tf
-from hub_server import running_hub
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from transformers import AutoTokenizer, BertConfig, BertTokenizerFast
 
@@ -14,20 +13,6 @@ from tfhf.hub import push_folder, push_model
 SIZES = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2}
 CONFIG = BertConfig(**SIZES, intermediate_size=8, vocab_size=20, max_position_embeddings=16)
 IDS = tf.constant([[2, 5, 7, 3]])
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    with running_hub() as hub:
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
-        address = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
-        monkeypatch.setenv("HF_TOKEN", "hf_secret")
-        yield hub
 
 
 @pytest.fixture(scope="module")

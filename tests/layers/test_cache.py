@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tfhf.layers import MultiHeadAttention, TransformerStack, attention_bias
-from tfhf.layers.cache import KeyValues, as_key_values, extend
+from tfhf.layers.cache import BeamKeyValues, KeyValues, as_key_values, extend
+from tfhf.layers.rotary import rotary_angles
 
 SIZES = (2, 3, 6, 4)  # batch, heads, length, head_size
 
@@ -111,6 +112,47 @@ def test_attention_reads_on(num_kv_heads):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
     np.testing.assert_allclose(rest.mixed, whole.mixed[:, 4:], rtol=0, atol=1e-5)
     np.testing.assert_allclose(rest.weights, whole.weights[:, :, 4:], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_kv_heads", [4, 2])
+@pytest.mark.parametrize("of_each_row", [False, True])
+def test_beams_read_what_their_owners_keep(num_kv_heads, of_each_row):
+    """They are as rows that each have the keys and values which the owners have for them."""
+    prompts, beams, length, position = 2, 3, 6, 4
+    rng = np.random.default_rng(num_kv_heads)
+    layer = MultiHeadAttention(32, 4, num_kv_heads=num_kv_heads, stddev=0.5)
+    layer.build()
+    rows = prompts * beams
+    kept = rng.normal(size=(2, prompts, beams, num_kv_heads, length, 8)).astype(np.float32)
+    owners = rng.integers(0, beams, (prompts, beams, length))
+    owners[:, :, position] = np.arange(beams)
+    owned = np.take_along_axis(
+        kept.transpose(0, 1, 3, 4, 2, 5), owners.transpose(0, 2, 1)[None, :, None, ..., None], 4
+    ).transpose(0, 1, 4, 2, 3, 5)
+    padding = rng.integers(0, 2, (rows, length)) if of_each_row else np.zeros((1, length), int)
+    seen = (np.arange(length) <= position) & (np.arange(length) >= padding)
+    angles = rng.integers(0, 9, (rows if of_each_row else 1, 1))
+    given = {
+        "hidden_states": rng.normal(size=(rows, 1, 32)).astype(np.float32),
+        "bias": attention_bias(tf.constant(seen)),
+        "rotation": rotary_angles(angles, 8, {"rope_theta": 100.0}, 9),
+        "cache_position": tf.constant(position),
+    }
+    past = KeyValues(*tf.reshape(owned, [2, rows, num_kv_heads, length, 8]))
+    expected = layer(**given, past_key_value=past)
+    side_by_side = kept.transpose(0, 1, 3, 4, 2, 5).reshape(2, prompts, num_kv_heads, -1, 8)
+    past = BeamKeyValues(*tf.constant(side_by_side), tf.constant(owners, tf.int32))
+    got = layer(**given, past_key_value=past)
+    np.testing.assert_allclose(got.mixed, expected.mixed, rtol=0, atol=1e-5)
+    for ours, theirs, before in zip(
+        got.past_key_value, expected.past_key_value, side_by_side, strict=True
+    ):
+        written = slice(position * beams, (position + 1) * beams)
+        new = tf.reshape(theirs[:, :, position], [prompts, beams, num_kv_heads, 8])
+        np.testing.assert_allclose(
+            ours[:, :, written], tf.transpose(new, [0, 2, 1, 3]), rtol=0, atol=1e-5
+        )
+        np.testing.assert_array_equal(np.delete(ours, written, 2), np.delete(before, written, 2))
 
 
 def test_cross_attention_keeps_what_the_encoder_said():

@@ -1,15 +1,29 @@
 """LoRA against the peft library."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import transformers
+from parity import heads_of
 from safetensors.numpy import load_file
 
 import tfhf
+from tfhf.adapters import TARGETS
 from tfhf.layers.low_rank import updates
+from tfhf.models.names import MODELS
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+FAMILIES = [
+    next(name for name in names if name.endswith("PreTrainedModel"))
+    .removeprefix("TF")
+    .removesuffix("PreTrainedModel")
+    for names in MODELS.values()
+]
+#: The first of these that a family has.
+HEADS = ("ForMaskedLM", "ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "MTModel")
 
 SIZES = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "vocab_size": 30}
 T5 = transformers.T5Config(d_model=12, d_kv=4, d_ff=16, num_layers=1, num_heads=3, vocab_size=30)
@@ -116,6 +130,50 @@ def test_same_as_peft(name, tmp_path):
         assert model.num_parameters(only_trainable=True) == model.num_parameters()
 
 
+@pytest.mark.slow
+@pytest.mark.oracle
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_as_peft(family, tmp_path):
+    """With the modules that are adapted by default, or all that are linear if there are none."""
+    import peft
+    import torch
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+
+    head = next(head for head in HEADS if head in heads_of(family))
+    base = FIXTURES / f"{family}{head}"
+    reference = getattr(transformers, f"{family}{head}", None)
+    if reference is None:
+        pytest.skip("Transformers 5 has no such model")
+    reference = reference.from_pretrained(base, attn_implementation="eager").eval()
+    kind = reference.config.model_type
+    known = next((names.split() for names, kinds in TARGETS.items() if kind in kinds.split()), None)
+    assert TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(kind, known) == known
+    settings = peft.LoraConfig(target_modules=known or "all-linear")
+    adapted = peft.get_peft_model(reference, settings)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for value in adapted.parameters():
+            if value.requires_grad:
+                value.normal_(0, 0.3)
+    adapted.save_pretrained(tmp_path)
+    model = getattr(tfhf, f"TF{family}{head}").from_pretrained(base)
+    ids = np.random.default_rng(0).integers(5, model.config.vocab_size, (2, 7))
+    inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    if model.config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = ids[:, :3]
+    before = model(inputs)[0].numpy()
+    model.load_adapter(tmp_path)
+    with torch.no_grad():
+        expected = adapted(**{k: torch.tensor(v) for k, v in inputs.items()})[0].numpy()
+    close = {"rtol": 0, "atol": 5e-5 * np.abs(expected).max()}
+    np.testing.assert_allclose(model(inputs)[0], expected, **close)
+    assert np.abs(before - expected).max() > 100 * close["atol"]
+    trained = model.num_parameters(only_trainable=True)
+    model.delete_adapter()
+    model.add_adapter(tfhf.LoraConfig(target_modules=None if known else "all-linear"))
+    assert model.num_parameters(only_trainable=True) == trained
+
+
 @pytest.mark.oracle
 def test_training_equals_peft(tmp_path):
     import peft
@@ -218,8 +276,9 @@ def test_wrong_use(tmp_path):
     with pytest.raises(OSError, match="it is no adapter"):
         model.load_adapter(tmp_path)
     written = {"peft_type": "LORA", "target_modules": ["query"], "use_dora": True, "bias": "all"}
+    written["init_lora_weights"] = "pissa"
     (tmp_path / "adapter_config.json").write_text(json.dumps(written))
-    with pytest.raises(ValueError, match="asks for what tfhf does not have: bias, use_dora"):
+    with pytest.raises(ValueError, match="not have: bias, init_lora_weights, use_dora"):
         model.load_adapter(tmp_path)
     small(r=2).save_pretrained(tmp_path / "other")
     (tmp_path / "other/adapter_config.json").write_text(

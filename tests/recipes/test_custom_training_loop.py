@@ -47,7 +47,10 @@ def folder(tmp_path_factory):
 
 
 def run(folder, *command):
-    """Run the recipe, and return the accuracies and the losses that it printed."""
+    """Run the recipe, and return the accuracies and the last loss that it printed.
+
+    Of the losses before, the progress bar shows those of certain moments.
+    """
     variables = {"TFHF_CACHE": str(folder), "HF_HOME": str(folder / "hf"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, *command, *OPTIONS],
@@ -58,20 +61,20 @@ def run(folder, *command):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "test accuracy" in done.stdout
-    return re.findall(r"accuracy +([\d.]+)", done.stdout), re.findall(r"loss: (.*)", done.stdout)
+    accuracies = re.findall(r"accuracy +([\d.]+)", done.stdout)
+    return accuracies, re.findall(r"loss: ([\d.e-]+)", done.stdout)[-1]
 
 
 @pytest.mark.slow
 def test_it_learns(folder):
-    accuracies, losses = run(folder, RECIPE)
+    accuracies, _ = run(folder, RECIPE)
     assert accuracies[-1] == "1.000" and len(accuracies) == 6
-    assert losses
 
 
 @pytest.mark.slow
 def test_strategies_change_nothing(folder):
     alone = run(folder, RECIPE)
     assert run(folder, RECIPE, "--strategy=mirrored") == alone
-    accuracies, losses = run(folder, "-c", LAUNCH, RECIPE, "--strategy=multi_worker")
+    accuracies, loss = run(folder, "-c", LAUNCH, RECIPE, "--strategy=multi_worker")
     assert sorted(accuracies) == sorted(2 * alone[0])  # both workers say so
-    assert losses == alone[1]
+    assert loss == alone[1]

@@ -42,7 +42,6 @@ def cache(tmp_path_factory):
 def run(monkeypatch, tmp_path, capsys):
     """A function that runs a recipe in an empty folder and returns what it prints."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(RECIPES)
 
     def run(name, *options):
         monkeypatch.setattr(sys, "argv", [name, *options])

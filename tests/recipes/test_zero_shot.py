@@ -17,6 +17,7 @@ RECIPE = Path(__file__).parents[2] / "recipes/zero_shot.py"
 recipe = runpy.run_path(str(RECIPE))
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "very", "film", "this", "example"]
 WORDS += ["is", ".", "terrible", "wonderful", "boring", "exciting", "love", "hate", "good", "bad"]
+WORDS += ["complaint", "recommendation"]  # with an unknown word each, labels would score the same
 SIZES = {"train": 64, "validation": 8, "test": 21}
 
 

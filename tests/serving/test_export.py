@@ -102,7 +102,8 @@ def test_all_scores(exported, count):
     [
         ("regression", 3, lambda logits: logits),
         ("multi_label_classification", 3, lambda logits: 1 / (1 + np.exp(-logits))),
-        (None, 1, lambda logits: logits),
+        ("regression", 1, lambda logits: logits),
+        (None, 1, lambda logits: 1 / (1 + np.exp(-logits))),
         (None, 2, softmax),
     ],
 )

@@ -85,6 +85,16 @@ def marian(folder):
     return MarianTokenizer(*(str(folder / name) for name in files))
 
 
+def randomize_for_texts(model):
+    """Give a model weights under which it has something else to say to each text."""
+    randomize(model, 2)
+    for weight in model.weights:
+        if weight.name == "beta":  # around 1 it favours the same tokens everywhere
+            weight.assign(weight - 1)
+        if "cross_attention" in weight.path and len(weight.shape) > 1:
+            weight.assign(10 * weight)
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Make random models, each once, with their tokenizers."""
@@ -111,10 +121,7 @@ def made(tmp_path_factory):
         else:
             config = config_of(class_name, vocab_size=len(tokenizer), **special)
         model = getattr(tfhf, class_name)(config)
-        randomize(model, 2)
-        for weight in model.weights:  # what a decoder reads is to count
-            if "cross_attention" in weight.path and len(weight.shape) > 1:
-                weight.assign(10 * weight)
+        randomize_for_texts(model)
         return model, tokenizer
 
     return make
@@ -158,7 +165,10 @@ def test_every_family(class_name, made, tmp_path):
     """Greedy search and beams, of which rows end early; beside them nothing and broken bytes."""
     model, tokenizer = made(class_name)
     size = len(tokenizer)
-    settings = {"eos_token_id": [tokenizer.eos_token_id, *range(size // 2, size // 2 + size // 9)]}
+    ends = range(size // 2, size // 2 + size // 9)
+    if class_name == MARIAN:  # all of its texts begin with one of those
+        ends = range(476, 490)
+    settings = {"eos_token_id": [tokenizer.eos_token_id, *ends]}
     settings["eos_token_id"] = [end for end in settings["eos_token_id"] if end is not None]
     task, builder, name = "text-generation", text_generation, "generated_text"
     if class_name in ENCODER_DECODERS:
@@ -280,7 +290,7 @@ def test_languages(family):
     special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
     name = "TFMBartForConditionalGeneration"
     model = getattr(tfhf, name)(config_of(name, vocab_size=len(tokenizer), **special))
-    randomize(model, 2)
+    randomize_for_texts(model)
     pipe = tfhf.pipeline("translation", model, tokenizer=tokenizer)
     answers = []
     for languages in (("de_DE", "fr_XX"), ("en_XX", "fr_XX"), ("de_DE", "cs_CZ")):

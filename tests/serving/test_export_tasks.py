@@ -55,7 +55,8 @@ def unigram_tokenizer():
     )
     backend.train_from_iterator([text.lower() for text in TEXTS * 4], trainer)
     pieces = json.loads(backend.to_str())["model"]["vocab"]
-    return AlbertTokenizer([(piece, float(np.float32(score))) for piece, score in pieces])
+    vocab = [(piece, float(np.float32(score))) for piece, score in pieces]
+    return AlbertTokenizer(vocab, model_max_length=64)
 
 
 @functools.cache
@@ -451,6 +452,9 @@ def test_wrong_use(tmp_path, classifier, config, tokenizer):
     refused(ValueError, "candidate_labels must have a label", candidate_labels=[], task=ZERO_SHOT)
     tagger = tfhf.TFBertForTokenClassification(config)
     refused(ValueError, "aggregation_strategy must be", tagger, aggregation_strategy="most")
+    refused(TypeError, "no setting stride; .*tfhf.pipeline, in Python", tagger, stride=4)
+    filler = tfhf.TFBertForMaskedLM(config)
+    refused(TypeError, "no setting targets; .*tfhf.pipeline, in Python", filler, targets=["a"])
     pair = type(config).from_dict(config.to_dict() | {"num_labels": 2})
     reader = tfhf.TFBertForQuestionAnswering(pair)
     refused(ValueError, "top_k must be at least 1, but is 0", reader, top_k=0)
@@ -458,7 +462,7 @@ def test_wrong_use(tmp_path, classifier, config, tokenizer):
     refused(ValueError, "doc_stride must be from 0 to 12", reader, doc_stride=13)
     tokenizer.padding_side = "left"
     refused(UnsupportedTokenizerError, "sides of padding", reader)
-    refused(ValueError, "top_k must be from 1 to", tfhf.TFBertForMaskedLM(config), top_k=0)
+    refused(ValueError, "top_k must be from 1 to", filler, top_k=0)
     assert not (tmp_path / "served").exists()
 
 

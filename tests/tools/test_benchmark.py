@@ -143,7 +143,7 @@ def test_who_cannot_run_is_listed_and_the_others_run(tmp_path, stub, options, me
         assert result["contestants"][name]["error"] is None
         assert len(result["contestants"][name]["seconds"]) >= 2
     table = report.table(result, report.Limits([]))
-    assert f"- bad could not run: {bad['error']}" in table
+    assert f"- bad could not run: `{bad['error']}`" in table
 
 
 def test_who_does_not_answer_is_given_up(tmp_path, stub, monkeypatch):

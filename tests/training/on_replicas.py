@@ -10,13 +10,16 @@ those of one device, how far the weights moved, and whether each epoch saw each 
 import contextlib
 import json
 import sys
+import tempfile
 
+import datasets
 import keras
 import numpy as np
 import tensorflow as tf
 from transformers import BertConfig
 
 import tfhf
+from tfhf.training.label_smoothing import LabelSmoother
 from tfhf.training.strategy import make_strategy
 
 ROWS, BATCH, LENGTH, WORDS = 21, 8, 6, 30  # two whole batches and one of five rows
@@ -56,6 +59,11 @@ def adam(**kwargs):
     return tfhf.AdamWeightDecay(0.01, weight_decay_rate=0.1, epsilon=1e-3, **kwargs)
 
 
+def sgd():
+    """Not blind to a factor of the loss, as Adam is."""
+    return keras.optimizers.SGD(0.1)
+
+
 def keras_loss():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -73,7 +81,7 @@ CASES = {
         ),
         {"steps_per_execution": 4, "judge": False},
     ),
-    "plain": ("classify", lambda: keras.optimizers.SGD(0.1), {}),
+    "plain": ("classify", sgd, {}),
     "two-losses": ("pretrain", adam, {}),
     "clip": ("unmask", lambda: adam(global_clipnorm=0.3), {}),
     "keras-clip": ("unmask", lambda: keras.optimizers.AdamW(0.01, clipnorm=0.03, epsilon=1e-3), {}),
@@ -86,6 +94,8 @@ CASES = {
         {"loss": keras_loss},
     ),
     "keras-loss": ("classify", adam, {"loss": keras_loss}),
+    "smooth": ("unmask", sgd, {"loss": lambda: LabelSmoother(0.2)}),
+    "adapter": ("classify", adam, {"lora": {"r": 2, "task_type": "SEQ_CLS"}}),
     # Gradients are rounded to 8 and 11 bits: small steps, so that 1e-5 is more than that.
     "bfloat16": ("unmask", lambda: keras.optimizers.SGD(0.002), {"policy": "mixed_bfloat16"}),
     "float16": (
@@ -102,17 +112,23 @@ CASES = {
 }
 
 
-def train(strategy, task, make_optimizer, loss=None, policy="float32", judge=True, **kwargs):
+def train(
+    strategy, task, make_optimizer, loss=None, policy="float32", judge=True, lora=None, **kwargs
+):
     keras.utils.set_random_seed(1)
     rows = rows_of(task)
     if loss is not None:
         rows = ({"input_ids": rows["input_ids"]}, rows["labels"])
     data = tf.data.Dataset.from_tensor_slices(rows).shuffle(ROWS, seed=5).batch(BATCH)
-    with strategy.scope() if strategy else contextlib.nullcontext():
+    scope = strategy.scope if strategy else contextlib.nullcontext
+    with scope():
         keras.config.set_dtype_policy(policy)
         model = MODELS[task](CONFIG)
         keras.config.set_dtype_policy("float32")
-        before = model.get_weights()
+    if lora is not None:
+        model.add_adapter(tfhf.LoraConfig(**lora))
+    before = model.get_weights()
+    with scope():
         loss = "auto" if loss is None else loss()
         model.compile(make_optimizer(), loss, metrics=["accuracy"], **kwargs)
     history = model.fit(data, epochs=2, verbose=0).history
@@ -152,6 +168,37 @@ def counts_of_rows(strategy):
     return history["row_counts"] + history["val_row_counts"]
 
 
+def trained_by_trainer(strategy):
+    """What Trainer logs, and the weights, of batches of 8 on however many devices."""
+    per_device = BATCH // (strategy.num_replicas_in_sync if strategy else 1)
+    args = tfhf.TrainingArguments(
+        tempfile.mkdtemp(),
+        max_steps=4,
+        gradient_accumulation_steps=2,
+        per_device_train_batch_size=per_device,
+        per_device_eval_batch_size=per_device,
+        learning_rate=0.01,
+        max_grad_norm=0.3,
+        adam_epsilon=1e-3,
+        label_smoothing_factor=0.1,
+        logging_steps=1,
+        eval_strategy="steps",
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    keras.utils.set_random_seed(1)
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        model = MODELS["unmask"](CONFIG)
+    before = model.get_weights()
+    rows = datasets.Dataset.from_dict(rows_of("unmask"))
+    trainer = tfhf.Trainer(model, args, train_dataset=rows, eval_dataset=rows)
+    trainer.train()
+    names = ("loss", "learning_rate", "grad_norm", "eval_loss", "train_loss")
+    logged = [[logs[n] for n in names if n in logs] for logs in trainer.state.log_history]
+    return {"weights": model.get_weights(), "history": logged}, before
+
+
 def distance(some, others):
     return max(float(np.abs(np.subtract(a, b)).max()) for a, b in zip(some, others, strict=True))
 
@@ -164,11 +211,15 @@ def main(name, *cases):
     strategy = make_strategy(name)
     assert strategy.num_replicas_in_sync == 2
     print(json.dumps({"case": "rows", "counts": counts_of_rows(strategy)}), flush=True)
-    for case in cases or CASES:
-        task, optimizer, kwargs = CASES[case]
+    for case in cases or [*CASES, "trainer"]:
         # The workers first: a collective that is waited for for minutes fails.
-        actual, _ = train(strategy, task, optimizer, **kwargs)
-        expected, before = train(None, task, optimizer, **kwargs)
+        if case == "trainer":
+            actual, _ = trained_by_trainer(strategy)
+            expected, before = trained_by_trainer(None)
+        else:
+            task, optimizer, kwargs = CASES[case]
+            actual, _ = train(strategy, task, optimizer, **kwargs)
+            expected, before = train(None, task, optimizer, **kwargs)
         found = {what: distance(actual[what], expected[what]) for what in expected}
         moved = distance(expected["weights"], before)
         print(json.dumps({"case": case, **found, "moved": moved}), flush=True)

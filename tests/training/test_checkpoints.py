@@ -17,6 +17,7 @@ import tensorflow as tf
 from training_data import losses, make_model, make_rows, make_trainer, pad
 
 import tfhf
+from tfhf.training import checkpoints
 
 STEPWISE = {"save_strategy": "steps", "save_steps": 4}
 
@@ -236,6 +237,34 @@ def test_the_adapter_alone_is_kept_and_restored(tmp_path):
     checkpoint_of(other, tmp_path).restore(path)
     for ours, theirs in zip(other.trainable_variables, model.trainable_variables, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+    best = adapted()
+    path = checkpoint_of(model, tmp_path / "best", save_only_model=True).save()
+    callback = checkpoint_of(best, tmp_path / "best", load_best_model_at_end=True)
+    callback.state.best_model_checkpoint = str(path)
+    callback.on_train_end()
+    np.testing.assert_array_equal(best.trainable_variables[0], model.trainable_variables[0])
+
+
+def test_workers_must_go_on_from_the_same_checkpoint(tmp_path, monkeypatch):
+    """A stand-in for a worker that does not see the chief's folder."""
+    model = compiled()
+    monkeypatch.setattr(checkpoints, "Workers", type(model.distribute_strategy))
+    monkeypatch.setattr(checkpoints, "chief_value", lambda strategy, batches: 8)
+    with pytest.raises(ValueError, match="after 0 batches, but the chief after 8: .* one folder"):
+        checkpoint_of(model, tmp_path).on_train_begin()
+
+
+def test_other_batches_than_before_are_told(whole, tmp_path, caplog):
+    copy_checkpoints(whole, tmp_path, 8)
+    weights = whole.model.get_weights()
+    callback = checkpoint_of(whole.model, tmp_path, position=tfhf.DataPosition(0))
+    callback.position.batches = 6  # as before
+    callback.on_train_begin()
+    assert not caplog.records
+    callback.position.batches = 3
+    callback.on_train_begin()
+    assert "an epoch has 3 batches now" in caplog.text
+    whole.model.set_weights(weights)
 
 
 def test_what_cannot_be_resumed_is_told(whole, tmp_path):

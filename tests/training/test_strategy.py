@@ -51,14 +51,14 @@ def test_mirrored_with_everything_at_once_equals_one_device():
 @pytest.mark.slow
 def test_mirrored_equals_one_device():
     results = run([sys.executable, SCRIPT, "mirrored"])
-    assert len(results) == 15
+    assert len(results) == 18
     check(results)
 
 
 @pytest.mark.slow
 def test_two_workers_equal_one_device():
     results = run([sys.executable, "-c", WORKERS, SCRIPT, "multi_worker"])
-    assert len(results) == 2 * 15
+    assert len(results) == 2 * 18
     check(results)
 
 
@@ -73,8 +73,9 @@ def test_the_strategy_that_fits(no_variables, monkeypatch):
     if not tf.config.list_physical_devices("GPU"):
         assert isinstance(make_strategy(), tf.distribute.OneDeviceStrategy)
     monkeypatch.setenv("TFHF_STRATEGY", "nonsense")
-    with pytest.raises(ValueError, match="one_device, mirrored, multi_worker, tpu.*'nonsense'"):
-        make_strategy()
+    for name in (None, "auto"):
+        with pytest.raises(ValueError, match="one_device, mirrored, multi_worker, tpu.*'nonsense'"):
+            make_strategy(name)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tfhf import Trainer, TrainingArguments
 
 def accuracy(eval_preds):
     logits, labels = eval_preds
-    return {"accuracy": float((np.argmax(logits, axis=-1) == labels).mean())}
+    return {"accuracy": (np.argmax(logits, axis=-1) == labels).mean(dtype=np.float32)}
 
 
 class Notes(keras.callbacks.Callback):
@@ -77,7 +77,10 @@ def test_training_logs_what_transformers_logs(trained):
     names = {"eval_loss", "eval_accuracy", "eval_runtime", "eval_samples_per_second"}
     assert evaluations[0].keys() == names | {"eval_steps_per_second", "epoch", "step"}
     assert history[-1]["train_loss"] == trained.output.training_loss
-    assert trained.output.metrics["epoch"] == 3
+    metrics = trained.output.metrics
+    assert metrics["epoch"] == 3
+    seen = metrics["train_samples_per_second"] / metrics["train_steps_per_second"]
+    assert seen == pytest.approx(22 / 6, rel=0.01)  # rows of an update
     assert trained.output.global_step == 18
 
 
@@ -93,6 +96,12 @@ def test_the_learning_rate_is_logged(trained):
     for logs in trained.state.log_history:
         if "learning_rate" in logs:
             assert logs["learning_rate"] == float(schedule(logs["step"] - 1))
+
+
+def test_the_norm_of_gradients_is_logged(trained):
+    norms = [logs["grad_norm"] for logs in trained.state.log_history if "loss" in logs]
+    assert len({*norms}) == 9 and min(norms) > 0
+    assert norms[-1] == float(trained.model.optimizer.grad_norm)
 
 
 def test_keras_callbacks_see_evaluations(trained):
@@ -217,6 +226,23 @@ def test_arguments_that_do_not_fit(tmp_path):
         make_trainer(tmp_path, strategy="mirrored")
     with pytest.raises(ValueError, match="layerwise_lr_decay needs"):
         make_trainer(tmp_path, optim="sgd", layerwise_lr_decay=0.5).train()
+    with pytest.raises(ValueError, match="label_smoothing_factor must be 0 where"):
+        make_trainer(tmp_path, make_model(num_labels=1), label_smoothing_factor=0.1)
+    with pytest.raises(ValueError, match="beyond the last of 5 updates, the batch 5 of 6"):
+        make_trainer(tmp_path, max_steps=5, steps_per_execution=4).train()
+    stop = tfhf.EarlyStoppingCallback()
+    with pytest.raises(ValueError, match="EarlyStoppingCallback needs another eval_strategy"):
+        make_trainer(tmp_path, callbacks=[stop]).train()
+    with pytest.raises(TypeError, match="callbacks must be Keras callbacks, but one is <class"):
+        make_trainer(tmp_path, callbacks=[tfhf.EarlyStoppingCallback])
+
+
+def test_a_subclass_learns_which_of_its_methods_nobody_calls():
+    with pytest.raises(TypeError, match="compute_loss would never be called: .* of the model"):
+
+        class Weighted(Trainer):
+            def compute_loss(self, model, inputs, return_outputs=False):
+                return 0
 
 
 def test_a_metric_that_is_not_there_is_told(tmp_path):
@@ -282,6 +308,23 @@ def test_training_ends_after_max_steps(tmp_path, eagerly):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-5", "checkpoint-8"]
 
 
+def test_training_again_begins_with_a_new_schedule(tmp_path, eagerly):
+    trainer = make_trainer(tmp_path, max_steps=2)
+    trainer.train()
+    rates = [logs.get("learning_rate") for logs in trainer.state.log_history]
+    before = trainer.model.get_weights()[0]
+    trainer.train()
+    assert [logs.get("learning_rate") for logs in trainer.state.log_history] == rates
+    assert np.abs(trainer.model.get_weights()[0] - before).max() > 1e-4
+
+    optimizer = keras.optimizers.SGD(0.1)
+    trainer = make_trainer(tmp_path, max_steps=2)
+    trainer.optimizer = optimizer
+    trainer.train()
+    trainer.train()
+    assert trainer.optimizer is optimizer and int(optimizer.iterations) == 4
+
+
 def test_training_stops_early(tmp_path, eagerly):
     stop = tfhf.EarlyStoppingCallback(early_stopping_patience=2)
     trainer = make_trainer(
@@ -328,9 +371,18 @@ def test_seq2seq_evaluates_what_it_writes(tmp_path, eagerly):
     )
     metrics = trainer.evaluate()
     assert {"eval_loss", "eval_n"} <= metrics.keys()
-    expected = model.generate(tf.constant([[3, 4, 1]]), max_length=6, num_beams=2)
+    prompt = tf.constant([[3, 4, 1]])
+    expected = model.generate(prompt, max_length=6, num_beams=2)
     np.testing.assert_array_equal(seen[0].predictions, expected)
     np.testing.assert_array_equal(seen[0].label_ids, [[5, 1]])
+    trainer.evaluate({"short": data}, max_length=3)
+    expected = model.generate(prompt, max_length=3, num_beams=2)
+    np.testing.assert_array_equal(seen[1].predictions, expected)
+    predictions = trainer.predict(data, max_new_tokens=1, num_beams=1).predictions
+    np.testing.assert_array_equal(predictions, model.generate(prompt, max_new_tokens=1))
+    args.predict_with_generate = False
+    with pytest.raises(ValueError, match="max_length: this is for generate"):
+        trainer.evaluate(max_length=3)
 
 
 def test_push_to_hub_goes_through_its_callback(tmp_path):

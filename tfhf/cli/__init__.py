@@ -9,6 +9,7 @@ Exit codes: 0 for work that is done, 1 for work that failed, 2 for a command lin
 from __future__ import annotations
 
 import os
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,12 @@ __all__ = ["app", "main"]
 _TOLD = (FloatingPointError, ImportError, OSError, RuntimeError, TypeError, ValueError)
 
 
+def _told() -> tuple[type[Exception], ...]:
+    """Return them with TensorFlow's own, such as a folder that it cannot write to."""
+    tensorflow = sys.modules.get("tensorflow")
+    return (*_TOLD, tensorflow.errors.OpError) if tensorflow else _TOLD
+
+
 class _Commands(TyperGroup):
     """All commands. What a user can have done wrong is told in words, not by a trace."""
 
@@ -32,8 +39,8 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
-        except _TOLD as error:
-            if ctx.params["debug"]:
+        except Exception as error:
+            if ctx.params["debug"] or not isinstance(error, _told()):
                 raise
             typer.echo(f"tfhf: {str(error) or type(error).__name__}", err=True)
             raise typer.Exit(1) from None

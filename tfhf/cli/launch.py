@@ -92,7 +92,10 @@ def launch(
     }
     changes: dict[str, Any] = {k: value for k, value in given.items() if value is not None}
     known = launch_config.read_config(path or launch_config.CONFIG_FILE)
-    chosen = dataclasses.asdict(dataclasses.replace(known, **changes))
+    try:
+        chosen = dataclasses.asdict(dataclasses.replace(known, **changes))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     command = ("-m", [script, *(arguments or ())]) if module else (script, arguments or [])
     if code := launching.launch(*command, **chosen):
         raise typer.Exit(code)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from tfhf import Seq2SeqTrainingArguments, Trainer
-    from tfhf.cli.training_tasks import TrainingTask
+    from tfhf.cli.training_base import TrainingTask
 
 app = typer.Typer()
 
@@ -44,6 +44,8 @@ TRAIN_EXAMPLES = examples(
     "--output-dir runs/mrpc",
     "tfhf train --task token-classification --model bert-base-cased --train-file ner.jsonl "
     "--output-dir runs/ner --num-train-epochs 5 --bf16",
+    "tfhf train --task question-answering --model distilbert-base-cased --dataset squad "
+    "--column answer=answers.text --column answer_start=answers.answer_start --output-dir runs/qa",
     "tfhf launch --num-workers 2 -m tfhf.cli train --config training.yaml --task fill-mask "
     "--model bert-base-uncased --train-file texts.csv",
 )
@@ -108,7 +110,7 @@ def predict(context: typer.Context) -> None:
     path = options.output
     with nullcontext(sys.stdout) if path == STANDARD else replace_file(path, "utf-8") as file:
         writer = RowWriter(file, path)
-        for row, answer in zip(rows, task.answers(_only(found), tokens)):
+        for row, answer in zip(rows, task.answers(_said(found, task), tokens)):
             writer.write(row, answer)
 
 
@@ -147,7 +149,8 @@ def _parse(
             help=".jsonl or .csv; default: standard output, JSON lines")  # fmt: skip
     add("--column", metavar="NAME=COLUMN", action="append", default=[],
         help="where the rows have what the task calls NAME: text, text_pair, label; tokens, tags; "
-        "target; may be repeated")  # fmt: skip
+        "target; question, context, answer, answer_start; choice0, choice1, …; "
+        "may be repeated")  # fmt: skip
     add(
         "--max-length",
         type=int,
@@ -165,9 +168,13 @@ def _parse(
     for name in files:
         if given[name] is not None and not given[name].is_file():
             parser.error(f"there is no file {given[name]}")
+    if options.max_length is not None and options.max_length < 1:
+        parser.error(f"--max-length must be at least 1, but is {options.max_length}")
     if command == "predict":
         if options.output != STANDARD and options.output.suffix not in SUFFIXES:
             parser.error(f"--output must end in {' or '.join(SUFFIXES)}")
+        if not options.output.absolute().parent.is_dir():
+            parser.error(f"there is no folder {options.output.parent}")
         if not TRAINED[options.task][0].can_answer:
             parser.error(f"{options.task} has no predictions: use `tfhf pipeline {options.task}`")
     if options.config:
@@ -220,12 +227,12 @@ def _trainer(
 
     generates = isinstance(task, TextToText)
     trainer_class = tfhf.Seq2SeqTrainer if generates else tfhf.Trainer
-    measures = task.can_answer and (arguments.predict_with_generate or not generates)
+    measures = task.can_measure and (arguments.predict_with_generate or not generates)
     trainer = trainer_class(
         model_init=model_init,
         args=arguments,
         processing_class=task.tokenizer,
-        compute_metrics=(lambda found: task.metrics(_only(found[0]), found[1]))
+        compute_metrics=(lambda found: task.metrics(_said(found[0], task), found[1]))
         if measures
         else None,
         **data,
@@ -242,9 +249,11 @@ def _asked(
     return _trainer(options, changed, task, trained=True)
 
 
-def _only(predictions: Any) -> Any:
-    """Return the first of several outputs, which is what a head says."""
-    return predictions[0] if isinstance(predictions, tuple) else predictions
+def _said(predictions: Any, task: TrainingTask) -> Any:
+    """Return what a head says, without states that some models return as well."""
+    if not isinstance(predictions, tuple):
+        return predictions
+    return predictions[0] if task.outputs == 1 else predictions[: task.outputs]
 
 
 def _measure(trainer: Trainer, tokens: Dataset | None = None) -> dict[str, float]:

@@ -7,92 +7,17 @@ from typing import Any, ClassVar
 
 import datasets
 import numpy as np
-from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig
 
 import tfhf
-from tfhf.cli.training_data import label_names, with_names
+from tfhf.cli.checkpoints import loading
+from tfhf.cli.training_base import Answer, Columns, TrainingTask
+from tfhf.cli.training_data import label_names
+from tfhf.cli.training_questions import MultipleChoice, QuestionAnswering
 from tfhf.pipelines.base import softmax
-
-Columns = dict[str, list[Any]]
-Answer = dict[str, Any]
 
 #: Tokens of a text, where nobody says more.
 LONGEST = 512
-
-
-class TrainingTask:
-    """A task that can be trained.
-
-    Args:
-        name: what the command line calls it.
-        tokenizer: that of the checkpoint.
-        config: that of the checkpoint; `learn_labels` writes the names of labels into it.
-        max_length: tokens; the rest of a text is cut off.
-
-    Attributes:
-        inputs: the columns that must be there.
-        target: the column that is learnt, where it is not the inputs.
-        can_answer: whether there are `answers`, and `metrics` of them.
-    """
-
-    inputs: ClassVar[tuple[str, ...]] = ("text",)
-    target: ClassVar[str | None] = None
-    can_answer: ClassVar[bool] = True
-
-    def __init__(
-        self,
-        name: str,
-        tokenizer: PreTrainedTokenizerBase,
-        config: PretrainedConfig,
-        max_length: int,
-    ) -> None:
-        self.name = name
-        self.tokenizer = tokenizer
-        self.config = config
-        self.max_length = max_length
-
-    def learn_labels(self, rows: datasets.Dataset) -> None:
-        """Write into the configuration what labels the rows to train on have."""
-
-    def tokenize(self, rows: datasets.Dataset, with_target: bool = True) -> datasets.Dataset:
-        """Return what the model reads, and the labels.
-
-        Raises:
-            ValueError: a column is missing, or has what the task cannot read.
-        """
-        target = [self.target] if self.target and with_target else []
-        for column in [*self.inputs, *target]:
-            self._require(rows, column)
-        if target:
-            rows = with_names(rows, target[0])
-        elif self.target in rows.column_names:
-            rows = rows.remove_columns(self.target)
-        return rows.map(self.encode, batched=True, remove_columns=rows.column_names)
-
-    def encode(self, rows: Columns) -> Mapping[str, list[Any]]:
-        """Tokenize some rows."""
-        raise NotImplementedError
-
-    def collator(self, model: Any) -> Callable | None:
-        """Return what makes batches; ``None``: padding is all."""
-        return None
-
-    def metrics(self, predictions: Any, labels: Any) -> dict[str, float]:
-        """Return how good predictions are."""
-        raise NotImplementedError
-
-    def answers(self, predictions: Any, tokens: datasets.Dataset) -> Iterator[Answer]:
-        """Yield what predictions mean, row by row."""
-        raise NotImplementedError
-
-    def _require(self, rows: datasets.Dataset, column: str) -> None:
-        if column not in rows.column_names:
-            raise ValueError(
-                f"{self.name} needs the column {column!r}, but there is "
-                f"{', '.join(rows.column_names)}: pass --column {column}=…"
-            )
-        if None in rows[column]:
-            raise ValueError(f"the column {column!r} has rows without a value")
 
 
 class Classification(TrainingTask):
@@ -205,7 +130,7 @@ class TokenClassification(Classification):
 class LanguageModeling(TrainingTask):
     """Text that goes on, or has gaps: ``text-generation`` and ``fill-mask``."""
 
-    can_answer = False
+    can_answer = can_measure = False
 
     def tokenize(self, rows: datasets.Dataset, with_target: bool = True) -> datasets.Dataset:
         """Join all texts, and cut them into pieces of one length."""
@@ -273,6 +198,8 @@ class TextToText(TrainingTask):
 TRAINED: dict[str, tuple[type[TrainingTask], Any]] = {
     "text-classification": (TextClassification, tfhf.TFAutoModelForSequenceClassification),
     "token-classification": (TokenClassification, tfhf.TFAutoModelForTokenClassification),
+    "question-answering": (QuestionAnswering, tfhf.TFAutoModelForQuestionAnswering),
+    "multiple-choice": (MultipleChoice, tfhf.TFAutoModelForMultipleChoice),
     "fill-mask": (LanguageModeling, tfhf.TFAutoModelForMaskedLM),
     "text-generation": (LanguageModeling, tfhf.TFAutoModelForCausalLM),
     "summarization": (TextToText, tfhf.TFAutoModelForSeq2SeqLM),
@@ -295,9 +222,13 @@ def make_task(
         tokenizer: the same; default: that of the checkpoint.
         max_length: tokens; default: what tokenizer and model allow, at most 512.
         revision: a branch, tag or commit of the checkpoint.
+
+    Raises:
+        OSError: the checkpoint is not there.
     """
     hub = {} if revision is None else {"revision": revision}
-    config = AutoConfig.from_pretrained(model, **hub)
+    with loading(model):
+        config = AutoConfig.from_pretrained(model, **hub)
     made = tfhf.AutoTokenizer.from_pretrained(tokenizer or model, **({} if tokenizer else hub))
     positions = getattr(config, "max_position_embeddings", None) or LONGEST
     limit = max_length or min(made.model_max_length, positions, LONGEST)

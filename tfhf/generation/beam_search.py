@@ -11,10 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfhf.generation.search import Prompt, Search, column, gumbel, is_end, put_column
-from tfhf.layers.cache import map_own
+from tfhf.layers.cache import BeamKeyValues, KeyValues, map_own, repeat_places, repeat_rows
 
 #: The score of what is no sequence; finite, so that nothing becomes NaN.
 NONE = -1e9
+#: So many scores, or more, are searched together.
+PIECE = 256
 
 
 class Beams(NamedTuple):
@@ -101,11 +103,36 @@ class BeamSearch(Search):
     def step(self, state: BeamState, prompt: Prompt) -> BeamState:
         """Read the last token of each beam and choose the next."""
         position = state.length - 1
-        rows = tf.reshape(column(state.running.origins, position - prompt.length), [-1])
-        cache = map_own(lambda states: tf.gather(states, rows), state.cache)
         last = tf.reshape(column(state.running.input_ids, position), [-1, 1])
+        cache = self.inherited_cache(state, prompt)
         logits, cache = self.read_tokens(last, cache, position, prompt)
         return self.choose(state._replace(cache=cache), logits[:, 0], prompt)
+
+    def repeat_cache(self, cache: Any) -> Any:
+        """Return a cache for all beams of each prompt: see `BeamKeyValues`."""
+
+        def repeat(own: Any) -> Any:
+            of_keys = isinstance(own, KeyValues)
+            return (repeat_places if of_keys else repeat_rows)(own, self.beams)
+
+        return map_own(repeat, cache)
+
+    def inherited_cache(self, state: BeamState, prompt: Prompt) -> Any:
+        """Return the cache as those see it that the beams have become."""
+        origins = state.running.origins
+        # A token was read by the beam that the next one continues; the last is read by its own.
+        steps = tf.range(self.room_for(prompt)) + 1 - prompt.length
+        is_new = (steps > 0) & (steps < tf.shape(origins)[2])
+        readers = tf.gather(origins, tf.where(is_new, steps, 0), axis=2)
+        own_beam = tf.range(self.beams)[:, None]
+        owners = tf.where(is_new & (readers >= 0), tf.truncatemod(readers, self.beams), own_beam)
+        rows = tf.reshape(column(origins, state.length - 1 - prompt.length), [-1])
+
+        def inherit(own: Any) -> Any:
+            of_keys = isinstance(own, KeyValues)
+            return BeamKeyValues(own.key, own.value, owners) if of_keys else tf.gather(own, rows)
+
+        return map_own(inherit, state.cache)
 
     def choose(self, state: BeamState, logits: tf.Tensor, prompt: Prompt) -> BeamState:
         """Write the next token of each beam, and set aside the sequences that it completes."""
@@ -138,21 +165,19 @@ class BeamSearch(Search):
 
         ``scores`` [rows, vocab_size] are those of the next token.
         """
-        vocab_size = scores.shape[1]
         scores = self.by_prompt(scores) + state.running.scores[..., None]
-        scores = tf.reshape(scores, [-1, self.beams * vocab_size])
         order = scores
         if self.settings.do_sample:  # the highest with noise are draws without replacement
-            order += gumbel(tf.shape(scores), prompt.seed, state.length - prompt.length)
-        chosen = tf.math.top_k(order, self.candidates).indices
-        # Not `//`, which looks at signs: of the long expression XLA would compile for minutes.
-        beams = tf.truncatediv(chosen, vocab_size)
-        tokens = chosen - beams * vocab_size
+            shape = tf.shape(scores)
+            step = state.length - prompt.length
+            noise = gumbel(tf.stack([shape[0], shape[1] * shape[2]]), prompt.seed, step)
+            order += tf.reshape(noise, shape)
+        beams, tokens = highest(order, self.candidates)
         rows = tf.range(tf.shape(beams)[0])[:, None] * self.beams + beams
         candidates = state.running.take(beams)
         return candidates._replace(
             input_ids=put_column(candidates.input_ids, tokens, state.length),
-            scores=tf.gather(scores, chosen, batch_dims=1),
+            scores=tf.gather_nd(scores, tf.stack([beams, tokens], axis=-1), batch_dims=1),
             origins=put_column(candidates.origins, rows, state.length - prompt.length),
         )
 
@@ -209,3 +234,33 @@ class BeamSearch(Search):
 def as_rows(beams: tf.Tensor) -> tf.Tensor:
     """Return [batch, beams, columns] as [batch * beams, columns]."""
     return tf.reshape(beams, [-1, tf.shape(beams)[2]])
+
+
+def highest(scores: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return which of ``scores`` [rows, beams, vocab_size] are the highest, the best first.
+
+    So many are in as many pieces at most, those with the highest maxima; only these are searched.
+
+    Returns:
+        Beams and tokens, int32 [rows, count] each. Of equal scores, those that come first.
+    """
+    _, beams, vocab_size = scores.shape
+    size = min(vocab_size, max(PIECE, count))
+    whole = vocab_size - vocab_size % size
+    # No padding: to write all scores once more would take longer than this.
+    maxima = tf.reduce_max(tf.reshape(scores[..., :whole], [-1, beams, whole // size, size]), 3)
+    if whole < vocab_size:
+        maxima = tf.concat([maxima, tf.reduce_max(scores[..., whole:], 2, keepdims=True)], 2)
+    pieces = maxima.shape[2]
+    maxima = tf.reshape(maxima, [-1, beams * pieces])
+    best = tf.sort(tf.math.top_k(maxima, min(count, beams * pieces)).indices)[..., None]
+    # Not `//`, which looks at signs: of the long expression XLA would compile for minutes.
+    beam = tf.truncatediv(best, pieces)
+    token = (best - beam * pieces) * size + tf.range(size)
+    beam = tf.broadcast_to(beam, tf.shape(token))
+    indices = tf.stack([beam, tf.minimum(token, vocab_size - 1)], axis=3)
+    searched = tf.where(token < vocab_size, tf.gather_nd(scores, indices, batch_dims=1), -np.inf)
+    flat = [-1, best.shape[1] * size]
+    chosen = tf.math.top_k(tf.reshape(searched, flat), count).indices
+    beam, token = (tf.gather(tf.reshape(x, flat), chosen, batch_dims=1) for x in (beam, token))
+    return beam, token

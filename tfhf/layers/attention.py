@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfhf.layers.cache import KeyValues, extend
+from tfhf.layers.cache import BeamKeyValues, KeyValues, extend
 from tfhf.layers.checks import require
 from tfhf.layers.core import Block, Dense, Normalization
 from tfhf.layers.dropout import Dropout
@@ -176,7 +176,7 @@ class MultiHeadAttention(Block):
         key_value_states: tf.Tensor | None = None,
         head_mask: tf.Tensor | None = None,
         rotation: Rotation | None = None,
-        past_key_value: KeyValues | None = None,
+        past_key_value: KeyValues | BeamKeyValues | None = None,
         cache_position: tf.Tensor | None = None,
         num_queries: int | None = None,
         training: bool = False,
@@ -191,18 +191,25 @@ class MultiHeadAttention(Block):
             rotation: turns queries and keys by their positions: see `rotary_angles`.
             past_key_value: keys and values of the tokens before; in cross-attention, of all
                 ``key_value_states``, which are then not needed. Several rows of
-                ``hidden_states``, next to each other, may share a row of these.
+                ``hidden_states``, next to each other, may share a row of these, and those of a
+                prompt's beams do.
             cache_position: where in ``past_key_value`` there is room for what is new: see
                 `extend`.
             num_queries: how many tokens, the first ones, attend; default: all. All are seen.
             training: apply dropout.
         """
         unfolded = None
-        if past_key_value is not None and self.cross_attention:
+        is_of_beams = isinstance(past_key_value, BeamKeyValues)
+        if past_key_value is not None and (self.cross_attention or is_of_beams):
             # Rows that share keys are read as one, with more queries.
             unfolded = tf.shape(hidden_states)
             rows = tf.shape(past_key_value.key)[0]
             hidden_states = tf.reshape(hidden_states, [rows, -1, hidden_states.shape[-1]])
+        if isinstance(past_key_value, BeamKeyValues):
+            beams, past_key_value = past_key_value, KeyValues(*past_key_value[:2])
+            bias, cache_position = beams.bias(bias), beams.place(cache_position)
+            if rotation is not None:
+                rotation = tf.nest.map_structure(beams.by_prompt, rotation)
         query, new = self.project(hidden_states, key_value_states, past_key_value)
         if num_queries is not None:
             # Queries that nobody asks cost less than a copy of the kernel without them.

@@ -17,6 +17,48 @@ class KeyValues(NamedTuple):
     key: tf.Tensor
     value: tf.Tensor
 
+    @property
+    def length(self) -> tf.Tensor:
+        """How many places there are."""
+        return tf.shape(self.key)[2]
+
+
+class BeamKeyValues(NamedTuple):
+    """Keys and values of the beams of each prompt: none moves when a beam goes on from another.
+
+    ``key`` and ``value`` [prompts, heads, length * beams, head_size]: place by place, those of all
+    beams; ``owners`` int32 [prompts, beams, length]: whose of them a beam sees at each place.
+    """
+
+    key: tf.Tensor
+    value: tf.Tensor
+    owners: tf.Tensor
+
+    @property
+    def length(self) -> tf.Tensor:
+        """How many places there are for each beam."""
+        return tf.shape(self.owners)[2]
+
+    def place(self, position: tf.Tensor) -> tf.Tensor:
+        """Return where ``key`` and ``value`` have what is at ``position`` for the first beam."""
+        return position * tf.shape(self.owners)[1]
+
+    def by_prompt(self, x: tf.Tensor) -> tf.Tensor:
+        """Return [prompts * beams, any, 1, size] as [prompts, any, beams, size]; one row stays."""
+        if x.shape[0] == 1:
+            return x
+        shape = tf.shape(x)
+        x = tf.reshape(x, [-1, tf.shape(self.owners)[1], shape[1], shape[3]])
+        return tf.transpose(x, [0, 2, 1, 3])
+
+    def bias(self, bias: tf.Tensor) -> tf.Tensor:
+        """Return the bias of attention, [rows or 1, heads or 1, 1, length], for all these keys."""
+        beams = tf.shape(self.owners)[1]
+        owned = (self.owners[..., None] == tf.range(beams))[:, None]
+        bias = tf.where(owned, self.by_prompt(bias)[..., None], tf.float32.min)
+        shape = tf.shape(bias)
+        return tf.reshape(bias, [shape[0], shape[1], beams, shape[3] * beams])
+
 
 def as_key_values(past_key_values: Any) -> tuple[tuple[KeyValues, ...], ...]:
     """Return what a caller gives for the tokens before as models return it.
@@ -43,6 +85,8 @@ def as_key_values(past_key_values: Any) -> tuple[tuple[KeyValues, ...], ...]:
 
 
 def _layer_key_values(index: int, layer: Any) -> tuple[KeyValues, ...]:
+    if isinstance(layer, tuple) and layer and isinstance(layer[0], BeamKeyValues):
+        return layer
     states = [
         part if isinstance(part, keras.KerasTensor) else tf.convert_to_tensor(part)
         for part in tf.nest.flatten(layer)
@@ -135,13 +179,18 @@ def repeat_rows(tensors: Any, count: int) -> Any:
     return tf.nest.map_structure(lambda tensor: tf.repeat(tensor, count, axis=0), tensors)
 
 
-def map_own(function: Callable[[tf.Tensor], tf.Tensor], cache: Any) -> Any:
+def repeat_places(states: KeyValues, count: int) -> KeyValues:
+    """Return keys and values with each place ``count`` times: those of a `BeamKeyValues`."""
+    return KeyValues(*(tf.repeat(part, count, axis=2) for part in states))
+
+
+def map_own(function: Callable[[Any], Any], cache: Any) -> Any:
     """Return a cache whose layers have their own tokens' states changed by ``function``.
 
     What follows these in each layer, of an encoder's tokens, is left: it has one row for all the
     sequences of a prompt.
     """
-    return tuple((tf.nest.map_structure(function, own), *others) for own, *others in cache)
+    return tuple((function(own), *others) for own, *others in cache)
 
 
 def take_rows_at(cache: Any, rows: tf.Tensor, position: tf.Tensor) -> Any:

@@ -251,7 +251,7 @@ def past_sizes(
         if cache_position is not None:
             raise ValueError("cache_position needs past_key_values, which it is a place in")
         return {"length": length, "past_length": 0, "key_length": length}
-    room = tf.shape(past_key_values[0][0].key)[2]
+    room = past_key_values[0][0].length
     if cache_position is None:
         return {"length": length, "past_length": room, "key_length": room + length}
     if cache_position.shape.rank != 0:

@@ -125,5 +125,5 @@ class TFGenerativeModel(TFPreTrainedModel):
 
 def mask_of_cache(attention_mask: tf.Tensor, cache: Any) -> tf.Tensor:
     """Return the mask of a prompt with ones for all other columns that the cache has room for."""
-    more = tf.shape(cache[0][0].key)[2] - tf.shape(attention_mask)[1]
+    more = cache[0][0].length - tf.shape(attention_mask)[1]
     return tf.pad(attention_mask, [[0, 0], [0, more]], constant_values=1)

@@ -54,7 +54,11 @@ class TFPhi3Model(TFPhi3PreTrainedModel, TFMistralModel):
 
 
 class TFPhi3ForCausalLM(TFPhi3PreTrainedModel, TFMistralForCausalLM):
-    """Phi-3 with the scores of the next token."""
+    """Phi-3 with the scores of the next token.
+
+    Where a text grows beyond ``config.original_max_position_embeddings`` while it is generated,
+    Transformers reads all of it anew; here what was read before stays turned as in a short text.
+    """
 
 
 class TFPhi3ForSequenceClassification(TFPhi3PreTrainedModel, TFMistralForSequenceClassification):

@@ -373,7 +373,7 @@ class SourceAsTarget:
 
 
 class TFT5ForSequenceClassification(
-    TFForSequenceClassification, SourceAsTarget, TFT5PreTrainedModel
+    SourceAsTarget, TFForSequenceClassification, TFT5PreTrainedModel
 ):
     """T5 with two dense layers over the last token of a text, which is source and target."""
 
@@ -398,7 +398,7 @@ class TFT5ForTokenClassification(TFForTokenClassification, TFT5PreTrainedModel):
         return TFT5EncoderModel(self.config, **kwargs)
 
 
-class TFT5ForQuestionAnswering(TFForQuestionAnswering, SourceAsTarget, TFT5PreTrainedModel):
+class TFT5ForQuestionAnswering(SourceAsTarget, TFForQuestionAnswering, TFT5PreTrainedModel):
     """T5 with start and end scores for each token of a text, which is source and target."""
 
     output_type = TFSeq2SeqQuestionAnsweringModelOutput

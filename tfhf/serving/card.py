@@ -60,6 +60,7 @@ def write_card(
     model: TFPreTrainedModel,
     signatures: Mapping[str, Signature],
     figures: Mapping[str, Any],
+    storage: str | None = None,
 ) -> None:
     """Write ``README.md`` into a version folder.
 
@@ -69,15 +70,16 @@ def write_card(
         model: The model that is in it.
         signatures: What it can be asked, by name.
         figures: What else is known of it, such as ``{"accuracy": 0.91}``.
+        storage: What the weights are stored in; default: as the model has them.
     """
     folder = Path(saved_model)
     operations = operations_of(folder)
-    weights = sum(variable.value.numpy().nbytes for variable in model.variables)
+    weights = sum(file.stat().st_size for file in (folder / "variables").iterdir())
     dtypes = Counter(variable.dtype for variable in model.variables)
     graph = (folder / "saved_model.pb").stat().st_size
     known = {
         "parameters": f"{model.count_params():,}",
-        "weights": f"{_megabytes(weights)}, {dtypes.most_common(1)[0][0]}",
+        "weights": f"{_megabytes(weights)}, {storage or dtypes.most_common(1)[0][0]}",
         "graph, with tokenizer": _megabytes(graph),
         **figures,
     }

@@ -10,8 +10,10 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import keras
+import numpy as np
 import tensorflow as tf
 from transformers import PreTrainedTokenizerBase
 
@@ -22,6 +24,13 @@ from tfhf.serving.card import write_card
 from tfhf.serving.operations import check_operations, operations_of, remove_xla
 from tfhf.serving.server_files import write_server_files
 from tfhf.serving.signatures import Signature
+from tfhf.serving.stored_weights import (
+    Storage,
+    StoredWeight,
+    read_stored_weights,
+    rounded,
+    store_weights,
+)
 from tfhf.serving.warmup import write_warmup_requests
 
 logger = logging.getLogger(__name__)
@@ -29,6 +38,9 @@ logger = logging.getLogger(__name__)
 #: What clients need to know of each signature: its task, and the task's facts, such as labels.
 SIGNATURES_FILE = Path("assets.extra", "signatures.json")
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+
+#: Gets ``serving_default``, from named arrays to named arrays, and returns figures by name.
+Evaluate: TypeAlias = Callable[[Callable[..., dict[str, np.ndarray]]], Mapping[str, float]]
 
 
 def export_model(
@@ -39,6 +51,8 @@ def export_model(
     *,
     signatures: Mapping[str, str | Callable[..., Signature]] | None = None,
     batch_sizes: Sequence[int] = BATCH_SIZES,
+    weights: Storage | None = None,
+    evaluate: Evaluate | None = None,
     figures: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> str:
@@ -74,6 +88,12 @@ def export_model(
         signatures: More signatures by name: a task, or a function from model and tokenizer to a
             `Signature`, such as ``functools.partial(text_classification, pairs=True)``.
         batch_sizes: How many rows a batch may have in TF Serving, in ascending order.
+        weights: ``"bfloat16"`` or ``"int8"``: the form in which float32 weights are stored, for an
+            export of a half or a quarter of the size; see ``tfhf.serving.stored_weights``.
+        evaluate: What measures the export for the card: a function that gets ``serving_default``
+            and returns figures, such as ``lambda answer: {"accuracy":
+            np.mean(answer(text=texts)["label"] == labels)}``, where ``labels`` are bytes. With
+            ``weights`` the card also says what the float32 weights reach.
         figures: What else the card shall say, such as ``{"accuracy": 0.91}``.
         **settings: Those of the task: the keyword arguments of its function in
             ``tfhf.serving.signatures``.
@@ -89,8 +109,8 @@ def export_model(
         UnsupportedTokenizerError: ``tokenizer`` is one that TensorFlow operations cannot reproduce
             exactly.
         ValueError: ``tokenizer`` has more tokens than the model, a signature's name is taken,
-            ``batch_sizes`` do not ascend, or the model uses an operation that TF Serving does not
-            have.
+            ``batch_sizes`` do not ascend, there are no such ``weights``, or the model uses
+            an operation that TF Serving does not have.
 
     Example:
         >>> import tempfile, tfhf, transformers
@@ -111,11 +131,19 @@ def export_model(
         raise ValueError(f"batch_sizes must ascend from 1 or more, but are {sizes}")
     made = _signatures(model, tokenizer, task, dict(signatures or {}), settings)
     model_name = directory.resolve().name
+    functions = {name: signature.function for name, signature in made.items()}
+    variables = model.variables
+    stored = store_weights(variables, weights)
+    measured = _measure(functions["serving_default"], evaluate, variables, stored)
+    for function in functions.values():
+        read_stored_weights(function, variables, stored)
 
     served = tf.Module()
-    served.weights = [variable.value for variable in model.variables]
+    served.weights = [
+        stored[i].parts if i in stored else variable.value for i, variable in enumerate(variables)
+    ]
+    served.expanded = list(stored.values())
     served.tracked = [signature.tracked for signature in made.values()]
-    functions = {name: signature.function for name, signature in made.items()}
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with (version := new_version(directory)) as folder:
         tf.saved_model.save(served, str(folder), functions, options)
@@ -127,9 +155,34 @@ def export_model(
         facts = json.dumps({name: signature.facts for name, signature in made.items()})
         (folder / SIGNATURES_FILE).write_text(facts, encoding="utf-8")
         write_server_files(folder, model_name, sizes)
-        write_card(folder, model_name, model, made, figures or {})
+        write_card(folder, model_name, model, made, {**measured, **(figures or {})}, weights)
     assert version.path is not None
     return str(directory / version.path.name)
+
+
+def _measure(
+    function: Any,
+    evaluate: Evaluate | None,
+    variables: Sequence[keras.Variable],
+    stored: Mapping[int, StoredWeight],
+) -> dict[str, Any]:
+    """Evaluate a function, with the weights as they are stored and as they are; for the card."""
+
+    def answer(**inputs: Any) -> dict[str, np.ndarray]:
+        outputs = function(**{name: tf.convert_to_tensor(value) for name, value in inputs.items()})
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    if evaluate is None:
+        return {"cost of the small weights": "not measured"} if stored else {}
+    exact = evaluate(answer)
+    if not stored:
+        return dict(exact)
+    with rounded(variables, stored):
+        small = evaluate(answer)
+    return {
+        name: f"{value:.4g}; {exact[name]:.4g} with float32 weights"
+        for name, value in small.items()
+    }
 
 
 def _warmup(
@@ -174,9 +227,9 @@ def _signatures(
         if settings:
             raise TypeError(f"{type(model).__name__} has no task, so no {', '.join(settings)}")
         logger.warning("%s has no signature for text: only ids in", type(model).__name__)
-        made["serving_default"] = made["tokens"]
+        made = {"serving_default": made["tokens"]} | made
     else:
-        made["serving_default"] = tasks.build(task, model, tokenizer, settings)
+        made = {"serving_default": tasks.build(task, model, tokenizer, settings)} | made
     for name, builder in more.items():
         if name in made:
             raise ValueError(f"signatures: {name!r} is there already")

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 from safetensors.numpy import save_file
 
+from tfhf.adapters import WEIGHTS_FILE, read_adapter
 from tfhf.checkpoints.atomic import replace_folder
 from tfhf.checkpoints.checkpoint import CorruptCheckpointError
 from tfhf.checkpoints.locate import find_weights
@@ -28,6 +29,7 @@ from tfhf.checkpoints.reader import open_checkpoint
 from tfhf.checkpoints.safetensors_file import open_safetensors
 from tfhf.data.position import DataPosition
 from tfhf.training.state import StepCounter, TrainerState
+from tfhf.training.strategy import Workers, chief_value
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +139,26 @@ class TrainingCheckpoint(StepCounter):
         path = get_last_checkpoint(self.directory) if asked is True else asked
         if path:
             self.restore(path)
+        self._check_start()
         self.model._initial_epoch = self.state.epochs_done
+
+    def _check_start(self) -> None:
+        state, strategy = self.state, self.model.distribute_strategy
+        if isinstance(strategy, Workers):
+            chief = chief_value(strategy, state.batches)
+            if state.batches != chief:
+                raise ValueError(
+                    f"this worker would go on after {state.batches} batches, but the chief after "
+                    f"{chief}: {self.directory} must be one folder that all workers see"
+                )
+        per_epoch = self.batches_per_epoch or 1
+        epoch = state.epochs_done + state.epoch_batches / per_epoch
+        if state.epoch_batches and epoch != state.epoch:
+            logger.warning(
+                "an epoch has %d batches now, and had others when the checkpoint was saved: rows "
+                "of this epoch will be repeated or left out",
+                per_epoch,
+            )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Let the dataset give this epoch, behind the batches that are done."""
@@ -338,8 +359,8 @@ def _digest(path: Path) -> str:
 
 
 def _load_model(model: Any, folder: Path) -> None:
-    if model.adapter is not None:  # the folder has the adapter alone, and its variables beside it
-        _assign(_read_variables(folder), _adapter_variables(model))
+    if model.adapter is not None:  # the folder has the adapter alone
+        read_adapter(model, folder / WEIGHTS_FILE)
         return
     with open_checkpoint(find_weights(str(folder))) as checkpoint:
         info = load_weights(model, checkpoint)
@@ -356,12 +377,7 @@ def _training_variables(model: Any) -> dict[str, keras.Variable]:
     seeds = [variable for variable in model.variables if id(variable) not in others]
     named = {f"optimizer.{i}": variable for i, variable in enumerate(model.optimizer.variables)}
     named |= {f"seed.{i}": variable for i, variable in enumerate(seeds)}
-    return named | _adapter_variables(model) | _metric_variables(model)
-
-
-def _adapter_variables(model: Any) -> dict[str, keras.Variable]:
-    trained = model.trainable_variables if model.adapter is not None else []
-    return {f"adapter.{i}": variable for i, variable in enumerate(trained)}
+    return named | _metric_variables(model)
 
 
 def _metric_variables(model: Any) -> dict[str, keras.Variable]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+import json
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import datasets
+import numpy as np
 import tensorflow as tf
 
+from tfhf.checkpoints.atomic import write_file
 from tfhf.data import prepare_tf_dataset
 from tfhf.training.arguments import TrainingArguments
 from tfhf.training.evaluation import (
@@ -24,6 +28,9 @@ from tfhf.training.failures import require_labels
 from tfhf.training.label_smoothing import LabelSmoother
 from tfhf.training.state import TrainerState
 from tfhf.training.tensorboard import LogWriter
+
+#: Kinds of labels that are one class each.
+CLASSES = (None, "single_label_classification")
 
 Dataset: TypeAlias = datasets.Dataset | tf.data.Dataset
 
@@ -71,6 +78,11 @@ class Evaluator:
                 f"label_smoothing_factor must be 0 for {type(model).__name__}, which has the "
                 f"labels {list(model.label_outputs)}, but it is {factor}"
             )
+        scores = type(model).__name__.endswith("ForSequenceClassification")
+        if scores and (model.config.num_labels == 1 or model.config.problem_type not in CLASSES):
+            raise ValueError(
+                f"label_smoothing_factor must be 0 where labels are no classes, but it is {factor}"
+            )
         is_causal = model.can_generate and not model.config.is_encoder_decoder
         return LabelSmoother(factor, shift=is_causal)
 
@@ -81,13 +93,40 @@ class Evaluator:
         if self._writer is not None:
             self._writer.write(logs, state.global_step)
 
+    def log_metrics(self, split: str, metrics: Mapping[str, float]) -> None:
+        """Print metrics as a table, under the name of a split of the data; the chief does."""
+        if not self.is_chief:
+            return
+        print(f"***** {split} metrics *****")
+        width = max(map(len, metrics), default=0)
+        for name in sorted(metrics):
+            value = metrics[name]
+            print(
+                f"  {name:{width}} = {value:.4f}"
+                if isinstance(value, float)
+                else f"  {name:{width}} = {value}"
+            )
+
+    def save_metrics(self, split: str, metrics: Mapping[str, float], combined: bool = True) -> None:
+        """Write ``<split>_results.json``; with ``combined``, add them to ``all_results.json``."""
+        if not self.is_chief:
+            return
+        folder = Path(self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / f"{split}_results.json", json.dumps(dict(metrics), indent=2) + "\n")
+        if combined:
+            file = folder / "all_results.json"
+            before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+            write_file(file, json.dumps(before | dict(metrics), indent=2) + "\n")
+
     # Data -----------------------------------------------------------------------------------------
 
     def _batch_size(self, per_device: int) -> int:
         return per_device * self.model.distribute_strategy.num_replicas_in_sync
 
-    def get_eval_dataloader(self, dataset: Dataset) -> tf.data.Dataset:
-        """Return a dataset's batches, in its order."""
+    def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> tf.data.Dataset:
+        """Return a dataset's batches, in its order; default: those of the Trainer's."""
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if isinstance(dataset, tf.data.Dataset):
             return dataset
         known, batches = self._prepared.get(id(dataset), (None, None))
@@ -164,7 +203,8 @@ class Evaluator:
         result = self._evaluate(data, keep_predictions)
         metrics: dict[str, float] = {} if result.loss is None else {"loss": result.loss}
         if self.compute_metrics is not None and result.label_ids is not None:
-            metrics |= self.compute_metrics(EvalPrediction(result.predictions, result.label_ids))
+            computed = self.compute_metrics(EvalPrediction(result.predictions, result.label_ids))
+            metrics |= {name: _plain(value) for name, value in computed.items()}
         seconds = time.perf_counter() - started
         metrics |= {
             "runtime": round(seconds, 4),
@@ -190,6 +230,14 @@ class Evaluator:
             keep_predictions=keep_predictions,
             preprocess=self.preprocess_logits_for_metrics,
         )
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers of NumPy's or TensorFlow's as Python's, which files can hold."""
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    array = np.asarray(value)
+    return array.item() if array.ndim == 0 and array.dtype.kind in "fiub" else value
 
 
 class _WholeRows:

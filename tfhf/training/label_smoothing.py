@@ -7,18 +7,19 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfhf.layers.replicas import weighted_mean
 from tfhf.losses import IGNORED
 
 
 @keras.saving.register_keras_serializable("tfhf")
 class LabelSmoother(keras.losses.Loss):
-    """Cross-entropy with labels of which a share is spread over all classes.
+    """Cross-entropy with labels of which a part is spread over all classes.
 
     Source: Szegedy et al., 2016, https://arxiv.org/abs/1512.00567; the same numbers as
     ``transformers.Trainer`` with ``label_smoothing_factor``.
 
     Args:
-        factor: the share, 0 to 1.
+        factor: how large a part, 0 to 1.
         shift: whether a score is compared with the label that follows: for causal language models.
         name: the Keras name.
 
@@ -27,6 +28,9 @@ class LabelSmoother(keras.losses.Loss):
         >>> round(float(loss([0, -100], [[2.0, 0.0], [0.0, 0.0]])), 4)
         0.2269
     """
+
+    #: On replicas, values add up to that of the global batch, as with models' own losses.
+    adds_up = True
 
     def __init__(self, factor: float, shift: bool = False, name: str = "label_smoother") -> None:
         super().__init__(name=name, reduction="none", dtype="float32")
@@ -43,8 +47,7 @@ class LabelSmoother(keras.losses.Loss):
         costs = -tf.nn.log_softmax(scores)
         own = tf.gather(costs, tf.where(counted, labels, 0), axis=-1, batch_dims=labels.shape.rank)
         losses = (1 - self.factor) * own + self.factor * tf.reduce_mean(costs, axis=-1)
-        weights = tf.cast(counted, tf.float32)
-        return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
+        return weighted_mean(losses, tf.cast(counted, tf.float32))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments."""

@@ -131,6 +131,10 @@ class AdamWeightDecay(keras.optimizers.Adam):
             ``clipvalue``, ``use_ema``, ``ema_momentum``, ``ema_overwrite_frequency``,
             ``loss_scale_factor``, ``gradient_accumulation_steps``.
 
+    Attributes:
+        grad_norm: with ``global_clipnorm``, the norm of all gradients of the last update, before
+            they were clipped: a variable. None without.
+
     Raises:
         ValueError: ``weight_decay`` is given, or an argument that Keras refuses.
 
@@ -142,6 +146,8 @@ class AdamWeightDecay(keras.optimizers.Adam):
         >>> float(kernel[0]) < 1.0, float(bias[0])
         (True, 1.0)
     """
+
+    grad_norm: keras.Variable | None = None
 
     def __init__(
         self,
@@ -178,6 +184,8 @@ class AdamWeightDecay(keras.optimizers.Adam):
             for variable in var_list
         )
         self._scales = tuple(self._multiplier(variable) for variable in var_list)
+        if self.global_clipnorm:
+            self.grad_norm = self.add_variable((), dtype="float32", name="grad_norm")
 
     def _multiplier(self, variable: keras.Variable) -> float:
         path = getattr(variable, "path", variable.name)
@@ -221,10 +229,11 @@ class AdamWeightDecay(keras.optimizers.Adam):
         super().apply(dense, trainable_variables)
 
     def _clip_gradients(self, grads: list[tf.Tensor]) -> list[tf.Tensor]:
-        if not self.global_clipnorm:
+        if self.grad_norm is None:
             return super()._clip_gradients(grads)
         squares = [2 * tf.cast(tf.nn.l2_loss(gradient), tf.float32) for gradient in grads]
         norm = tf.sqrt(tf.add_n(squares))
+        self.grad_norm.assign(norm)
         # The small constant is PyTorch's.
         scale = tf.minimum(1.0, self.global_clipnorm / (norm + 1e-6))
         return [gradient * tf.cast(scale, gradient.dtype) for gradient in grads]

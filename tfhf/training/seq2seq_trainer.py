@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from tfhf.training.arguments import Seq2SeqTrainingArguments
 from tfhf.training.callbacks import padding_token
-from tfhf.training.evaluation import Evaluation, Predict, evaluate_dataset
+from tfhf.training.evaluation import Evaluation, Predict, PredictionOutput, evaluate_dataset
+from tfhf.training.evaluator import Dataset
 from tfhf.training.trainer import Trainer
 
 
@@ -16,8 +18,9 @@ class Seq2SeqTrainer(Trainer):
     """:class:`~tfhf.Trainer` that can evaluate what ``generate`` writes.
 
     With ``args.predict_with_generate``, predictions are token ids, filled up with the padding
-    token; ``generation_max_length`` and ``generation_num_beams`` are passed on, other settings are
-    those of the model's ``generation_config``. The arguments are those of Trainer.
+    token; ``generation_max_length`` and ``generation_num_beams`` are passed on, and what
+    ``evaluate`` and ``predict`` are given for ``generate``; other settings are those of the model's
+    ``generation_config``. The arguments are those of Trainer.
 
     Example:
         >>> import tempfile, tfhf
@@ -31,18 +34,49 @@ class Seq2SeqTrainer(Trainer):
         5
     """
 
+    _gen_kwargs: Mapping[str, Any] = {}
+
+    def evaluate(
+        self,
+        eval_dataset: Dataset | Mapping[str, Dataset] | None = None,
+        metric_key_prefix: str = "eval",
+        **gen_kwargs: Any,
+    ) -> dict[str, float]:
+        """:meth:`Trainer.evaluate`; ``gen_kwargs`` go to ``generate``: ``max_length=64``."""
+        before, self._gen_kwargs = self._gen_kwargs, {**self._gen_kwargs, **gen_kwargs}
+        try:
+            return super().evaluate(eval_dataset, metric_key_prefix)
+        finally:
+            self._gen_kwargs = before
+
+    def predict(
+        self, test_dataset: Dataset, metric_key_prefix: str = "test", **gen_kwargs: Any
+    ) -> PredictionOutput:
+        """:meth:`Trainer.predict`; ``gen_kwargs`` go to ``generate``."""
+        self._gen_kwargs = gen_kwargs
+        try:
+            return super().predict(test_dataset, metric_key_prefix)
+        finally:
+            self._gen_kwargs = {}
+
     def _evaluate(self, data: tf.data.Dataset, keep_predictions: bool) -> Evaluation:
         args = self.args
-        if (
-            not isinstance(args, Seq2SeqTrainingArguments)
-            or not args.predict_with_generate
-            or not keep_predictions
-        ):
+        generates = isinstance(args, Seq2SeqTrainingArguments) and args.predict_with_generate
+        if self._gen_kwargs and not generates:
+            raise ValueError(
+                f"{', '.join(self._gen_kwargs)}: this is for generate, which only "
+                "args.predict_with_generate calls"
+            )
+        if not generates or not keep_predictions:
             return super()._evaluate(data, keep_predictions)
+        assert isinstance(args, Seq2SeqTrainingArguments)
         settings = {
             "max_length": args.generation_max_length,
             "num_beams": args.generation_num_beams,
+            **self._gen_kwargs,
         }
+        if "max_new_tokens" in self._gen_kwargs:
+            del settings["max_length"]
         settings = {name: value for name, value in settings.items() if value is not None}
         return evaluate_dataset(
             self.model,

@@ -45,8 +45,8 @@ def make_strategy(
 
     Args:
         name: ``"one_device"``, ``"mirrored"`` (all GPUs of this host), ``"multi_worker"`` (all
-            processes that ``tfhf launch`` starts), ``"tpu"``, or ``"auto"``: what ``TF_CONFIG`` and
-            the devices of this host suggest. ``None``: what ``tfhf launch`` was told, or "auto".
+            processes that ``tfhf launch`` starts), ``"tpu"``, or ``"auto"``, the default: what
+            ``tfhf launch`` was told, else what ``TF_CONFIG`` and the devices of this host suggest.
         mixed_precision: the Keras dtype policy of models made from now on, such as
             ``"mixed_bfloat16"``. ``None``: what ``tfhf launch`` was told, or no change.
 
@@ -58,7 +58,8 @@ def make_strategy(
         >>> with make_strategy("one_device").scope():
         ...     optimizer = tfhf.AdamWeightDecay(5e-5)
     """
-    name = name or os.environ.get("TFHF_STRATEGY", "auto")
+    if name is None or name == "auto":
+        name = os.environ.get("TFHF_STRATEGY", "auto")
     mixed_precision = mixed_precision or os.environ.get("TFHF_MIXED_PRECISION")
     if name not in STRATEGIES:
         raise ValueError(f"name must be one of {', '.join(STRATEGIES)}, but it is {name!r}")
@@ -118,7 +119,7 @@ def _multi_worker() -> tf.distribute.Strategy:
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     # Datasets shuffle by the global seed, and a worker that shuffles differently loses rows.
     seed = get_random_seed()
-    agreed = _chief_value(strategy, np.random.randint(2**31) if seed is None else seed)
+    agreed = chief_value(strategy, np.random.randint(2**31) if seed is None else seed)
     if seed is None:
         keras.utils.set_random_seed(agreed)
     elif seed != agreed:
@@ -126,8 +127,8 @@ def _multi_worker() -> tf.distribute.Strategy:
     return strategy
 
 
-def _chief_value(strategy: tf.distribute.Strategy, number: int) -> int:
-    """Return, on all workers, the number of the first."""
+def chief_value(strategy: tf.distribute.Strategy, number: int) -> int:
+    """Return, on all workers, the number of the first: all must ask at the same time."""
 
     def first() -> tf.Tensor:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -316,10 +317,11 @@ def _compute_loss(
 ) -> tf.Tensor:
     """Return the loss of ``compile(loss=…)``, on a replica its share of the global batch's.
 
-    Stock Keras takes each replica for the same share, however many rows it has.
+    Stock Keras takes each replica for the same share, however many rows it has. Losses with the
+    attribute ``adds_up`` count by themselves.
     """
     loss = _STOCK["compute_loss"](self, x, y, y_pred, sample_weight, training)
-    if not _in_replica():
+    if not _in_replica() or getattr(self.loss, "adds_up", False):
         return loss
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     rows = _rows(x)

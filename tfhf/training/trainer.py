@@ -21,7 +21,6 @@ from tfhf.data.position import DataPosition
 from tfhf.hub import PushToHubCallback, create_model_card, push_folder
 from tfhf.hub.model_card import save_model_card
 from tfhf.training.arguments import TrainingArguments
-from tfhf.training.callbacks import EarlyStoppingCallback
 from tfhf.training.checkpoints import TrainingCheckpoint, get_last_checkpoint
 from tfhf.training.chosen_optimizer import make_optimizer
 from tfhf.training.evaluation import EvalPrediction
@@ -35,6 +34,15 @@ from tfhf.training.strategy import make_strategy
 from tfhf.training.training_loop import TrainingLoop
 
 logger = logging.getLogger(__name__)
+
+#: Methods of Transformers' Trainer that Keras's ``fit`` has no use for, and what does their work.
+ELSEWHERE = {
+    "compute_loss": "override compute_loss of the model instead",
+    "training_step": "override train_step of the model instead",
+    "prediction_step": "override _evaluate, or predict with the model",
+    "create_optimizer": "override create_optimizer_and_scheduler, or give optimizers=",
+    "create_scheduler": "override create_optimizer_and_scheduler, or give optimizers=",
+}
 
 
 class TrainOutput(NamedTuple):
@@ -121,7 +129,21 @@ class Trainer(Evaluator):
         )
         self.train_dataset = train_dataset
         self.callbacks = list(callbacks or ())
+        for callback in self.callbacks:
+            if not isinstance(callback, keras.callbacks.Callback):
+                raise TypeError(f"callbacks must be Keras callbacks, but one is {callback!r}")
         self.optimizer, self.lr_scheduler = optimizers
+        self._made: tuple[Any, Any] = (None, None)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse methods that nobody would call.
+
+        Raises:
+            TypeError: a subclass has one of ``ELSEWHERE``.
+        """
+        super().__init_subclass__(**kwargs)
+        for name in ELSEWHERE.keys() & vars(cls).keys():
+            raise TypeError(f"{cls.__name__}.{name} would never be called: {ELSEWHERE[name]}")
 
     # Data -----------------------------------------------------------------------------------------
 
@@ -165,12 +187,13 @@ class Trainer(Evaluator):
     # Training -------------------------------------------------------------------------------------
 
     def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
-        """Make the optimizer and its schedule, unless they were given."""
+        """Make the optimizer and its schedule, anew for each training, unless they were given."""
         args = self.args
-        if self.optimizer is not None:
+        made_optimizer, made_scheduler = self._made
+        if self.optimizer is not made_optimizer:
             return
-        if self.lr_scheduler is None:
-            self.lr_scheduler = get_scheduler(
+        if self.lr_scheduler is made_scheduler:
+            self.lr_scheduler = made_scheduler = get_scheduler(
                 args.lr_scheduler_type,
                 args.learning_rate,
                 args.get_warmup_steps(num_training_steps),
@@ -182,6 +205,7 @@ class Trainer(Evaluator):
             schedule = PerUpdate(schedule, args.gradient_accumulation_steps)
         with self.model.distribute_strategy.scope():
             self.optimizer = make_optimizer(args, schedule, self.model)
+        self._made = self.optimizer, made_scheduler
 
     def train(self, resume_from_checkpoint: str | bool | None = None) -> TrainOutput:
         """Train as the arguments say; checkpoints, logs and evaluations come by the way.
@@ -206,12 +230,13 @@ class Trainer(Evaluator):
         assert position.batches is not None
         self._plan(position.batches)
         self.create_optimizer_and_scheduler(state.max_steps)
-        self.model.compile(
-            self.optimizer,
-            loss=self._loss or "auto",
-            jit_compile=args.jit_compile,
-            steps_per_execution=args.steps_per_execution,
-        )
+        with self.model.distribute_strategy.scope():  # for the sums behind the loss
+            self.model.compile(
+                self.optimizer,
+                loss=self._loss or "auto",
+                jit_compile=args.jit_compile,
+                steps_per_execution=args.steps_per_execution,
+            )
         checkpoint = TrainingCheckpoint(
             args.output_dir,
             position,
@@ -227,10 +252,6 @@ class Trainer(Evaluator):
             state=state,
         )
         loop = TrainingLoop(self, checkpoint)
-        for callback in self.callbacks:
-            if isinstance(callback, EarlyStoppingCallback) and callback.metric is None:
-                callback.metric = args.metric_for_best_model
-                callback.greater_is_better = args.greater_is_better
         started = time.perf_counter()
         self.model.fit(
             data,
@@ -239,13 +260,10 @@ class Trainer(Evaluator):
             callbacks=[StopOnBadLoss(), loop, *self.callbacks, checkpoint, *self._reporters()],
         )
         seconds = time.perf_counter() - started
-        begun = loop.batches_before
-        batches = 0 if begun is None else state.batches - begun
-        rows = batches * self._batch_size(args.per_device_train_batch_size)
-        updates = batches / args.gradient_accumulation_steps
+        updates = loop.batches / args.gradient_accumulation_steps
         metrics = {
             "train_runtime": round(seconds, 4),
-            "train_samples_per_second": round(rows / seconds, 3),
+            "train_samples_per_second": round(loop.rows / seconds, 3),
             "train_steps_per_second": round(updates / seconds, 3),
             "train_loss": loop.mean_loss,
         }
@@ -265,8 +283,8 @@ class Trainer(Evaluator):
             return newest or False
         if not asked and newest is not None and args.save_strategy != "no":
             if args.overwrite_output_dir:
-                for folder in Path(args.output_dir).glob("checkpoint-*"):
-                    shutil.rmtree(folder, ignore_errors=not self.is_chief)
+                for folder in Path(args.output_dir).glob("checkpoint-*") if self.is_chief else ():
+                    shutil.rmtree(folder)
             else:
                 logger.warning(
                     "%s has checkpoints of an earlier training, which will be mixed with the new "
@@ -289,6 +307,14 @@ class Trainer(Evaluator):
             raise ValueError(
                 f"train_dataset has {batches_per_epoch} batches, too few for one update of "
                 f"gradient_accumulation_steps = {accumulated}"
+            )
+        at_once = args.steps_per_execution
+        last = (state.max_steps * accumulated - 1) % batches_per_epoch + 1  # of the last epoch
+        seen = min(math.ceil(last / at_once) * at_once, batches_per_epoch)
+        if seen - last >= accumulated:
+            raise ValueError(
+                f"steps_per_execution = {at_once} would go beyond the last of {state.max_steps} "
+                f"updates, the batch {last} of {batches_per_epoch} of an epoch"
             )
 
     def _reporters(self) -> list[keras.callbacks.Callback]:
@@ -325,40 +351,22 @@ class Trainer(Evaluator):
 
     def save_state(self) -> None:
         """Write ``trainer_state.json``, with the history of logs, to ``args.output_dir``."""
+        if not self.is_chief:
+            return
         text = json.dumps(dataclasses.asdict(self.state), indent=2)
         Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
         write_file(Path(self.args.output_dir, "trainer_state.json"), text + "\n")
 
-    def log_metrics(self, split: str, metrics: Mapping[str, float]) -> None:
-        """Print metrics as a table, under the name of a split of the data."""
-        print(f"***** {split} metrics *****")
-        width = max(map(len, metrics), default=0)
-        for name in sorted(metrics):
-            value = metrics[name]
-            print(
-                f"  {name:{width}} = {value:.4f}"
-                if isinstance(value, float)
-                else f"  {name:{width}} = {value}"
-            )
-
-    def save_metrics(self, split: str, metrics: Mapping[str, float], combined: bool = True) -> None:
-        """Write ``<split>_results.json``; with ``combined``, add them to ``all_results.json``."""
-        if not self.is_chief:
-            return
-        folder = Path(self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_file(folder / f"{split}_results.json", json.dumps(dict(metrics), indent=2) + "\n")
-        if combined:
-            file = folder / "all_results.json"
-            before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-            write_file(file, json.dumps(before | dict(metrics), indent=2) + "\n")
-
-    def push_to_hub(self, commit_message: str = "End of training", **model_card_args: Any) -> str:
+    def push_to_hub(
+        self, commit_message: str = "End of training", **model_card_args: Any
+    ) -> str | None:
         """Save and upload the model, with a card; arguments of ``create_model_card`` are taken.
 
         Returns:
-            The address of the commit.
+            The address of the commit; None in workers that are not the chief.
         """
+        if not self.is_chief:
+            return None
         args = self.args
         name = args.hub_model_id or Path(args.output_dir).resolve().name
         self.save_model()

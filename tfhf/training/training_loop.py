@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import keras
+
 from tfhf.training.callbacks import EarlyStoppingCallback
 from tfhf.training.checkpoints import TrainingCheckpoint
 from tfhf.training.state import StepCounter
@@ -20,13 +22,29 @@ class TrainingLoop(StepCounter):
     Args:
         trainer: whose model is trained.
         checkpoint: what is told the metric that checkpoints are compared by.
+
+    Raises:
+        ValueError: training shall stop early, but there are no evaluations.
     """
 
     def __init__(self, trainer: Trainer, checkpoint: TrainingCheckpoint) -> None:
         super().__init__(trainer.state)
         self.trainer = trainer
         self.checkpoint = checkpoint
-        self.batches_before: int | None = None
+        #: Batches and rows before this run of ``fit``.
+        self._begun: tuple[int, float] | None = None
+        args = trainer.args
+        self._early_stopping = [
+            callback
+            for callback in trainer.callbacks
+            if isinstance(callback, EarlyStoppingCallback)
+        ]
+        for callback in self._early_stopping:
+            if args.eval_strategy == "no":
+                raise ValueError("EarlyStoppingCallback needs another eval_strategy than 'no'")
+            if callback.metric is None:
+                callback.metric = args.metric_for_best_model
+                callback.greater_is_better = args.greater_is_better
 
     @property
     def batches_per_epoch(self) -> int | None:
@@ -39,14 +57,23 @@ class TrainingLoop(StepCounter):
         sums = self.state.loss_sums
         return sums["total"] / max(1.0, sums["count"])
 
+    @property
+    def batches(self) -> int:
+        """How many batches this run of ``fit`` has seen."""
+        return 0 if self._begun is None else self.state.batches - self._begun[0]
+
+    @property
+    def rows(self) -> float:
+        """How many rows this run of ``fit`` has seen."""
+        return 0 if self._begun is None else self.state.loss_sums["count"] - self._begun[1]
+
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Let early stopping know what was evaluated before training was resumed."""
         super().on_epoch_begin(epoch)
-        if self.batches_before is None:
-            self.batches_before = self.state.batches
-        for callback in self.trainer.callbacks:
-            if isinstance(callback, EarlyStoppingCallback):
-                callback.replay(self.state.log_history)
+        if self._begun is None:
+            self._begun = self.state.batches, self.state.loss_sums["count"]
+        for callback in self._early_stopping:
+            callback.replay(self.state.log_history)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Log, evaluate and stop where it is time."""
@@ -80,7 +107,7 @@ class TrainingLoop(StepCounter):
         """Add up what Keras's loss metric has gained."""
         sums, tracker = self.state.loss_sums, self.model.metrics[0]
         for name in ("total", "count"):
-            value = float(getattr(tracker, name))
+            value = _number(getattr(tracker, name))
             sums[name] += value - sums[f"seen_{name}"]
             sums[f"seen_{name}"] = value
 
@@ -91,6 +118,9 @@ class TrainingLoop(StepCounter):
         logs = {"loss": total / max(1.0, count)}
         if self.trainer.lr_scheduler is not None:
             logs["learning_rate"] = float(self.trainer.lr_scheduler(self.state.global_step - 1))
+        grad_norm = getattr(self.trainer.optimizer, "grad_norm", None)
+        if grad_norm is not None:
+            logs["grad_norm"] = _number(grad_norm)
         self.trainer.log(logs)
 
     def _evaluate(self) -> dict[str, float]:
@@ -106,3 +136,8 @@ class TrainingLoop(StepCounter):
         for callback in self.trainer.callbacks:
             callback.on_test_end(metrics)
         return metrics
+
+
+def _number(variable: keras.Variable) -> float:
+    """Return what all replicas of all workers have together; all workers must ask."""
+    return float(keras.ops.convert_to_numpy(variable))

@@ -32,6 +32,7 @@ PEERS = {
             "torch==2.13.0",
             "transformers>=5,<6",
             "datasets>=4",
+            "peft>=0.19",
             # ONNX Runtime, and what torch.onnx writes graphs with.
             "onnxruntime>=1.25",
             "onnx",

@@ -102,7 +102,7 @@ def table(row: dict, limits: Limits) -> str:
     notes = []
     for name, result in row["contestants"].items():
         if result["error"]:
-            notes.append(f"- {name} could not run: {result['error']}")
+            notes.append(f"- {name} could not run: `{result['error']}`")
         if not result["median"]:
             continue
         ratio = result["ratio"]

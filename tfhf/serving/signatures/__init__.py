@@ -149,7 +149,8 @@ def build(
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     if not takes_any and (unknown := sorted(set(settings) - set(known))):
         raise TypeError(
-            f"{task} has no setting {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
+            f"an export for {task} has no setting {', '.join(unknown)}; it has "
+            f"{', '.join(known) or 'none'}. tfhf.pipeline, in Python, has more of them"
         )
     signature = found.builder(model, tokenizer, **settings)
     return replace(signature, facts={"task": name} | signature.facts)

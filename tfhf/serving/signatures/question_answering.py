@@ -302,8 +302,13 @@ def _rank(answers: Answers, of_none: tf.Tensor | None, batch: tf.Tensor, top_k: 
     if of_none is not None:
         rows = _with_empty(rows, of_none[:, None])
     rows = _with_empty(rows, tf.fill([batch, top_k], -1.0))  # so that there are enough
-    score, place = tf.math.top_k(rows["score"].to_tensor(-1.0), top_k)
-    ranked = {name: tf.gather(row.to_tensor(), place, batch_dims=1) for name, row in rows.items()}
+    # No contexts have no row that is as wide.
+    shape = tf.stack([-1, tf.maximum(rows["score"].bounding_shape(1), top_k)])
+    score, place = tf.math.top_k(rows["score"].to_tensor(-1.0, shape=shape), top_k)
+    ranked = {
+        name: tf.gather(row.to_tensor(shape=shape), place, batch_dims=1)
+        for name, row in rows.items()
+    }
     count = tf.math.count_nonzero(score >= 0, axis=1, dtype=tf.int32)
     return ranked | {"score": tf.maximum(score, 0.0), "count": count}
 

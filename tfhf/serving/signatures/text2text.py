@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import tensorflow as tf
@@ -93,13 +92,18 @@ def translation(
             raise ValueError(
                 f"task must be 'translation' or 'translation_xx_to_yy', but is {task!r}"
             )
-    if hasattr(tokenizer, "_build_translation_inputs"):  # that of a model of many languages
-        for name, language in {"src_lang": src_lang, "tgt_lang": tgt_lang}.items():
-            _require_language(tokenizer, name, language)
-        tokenizer = copy.deepcopy(tokenizer)
-        tokenizer.src_lang = src_lang
-        settings.setdefault("forced_bos_token_id", tokenizer.convert_tokens_to_ids(tgt_lang))
-    return _signature(model, tokenizer, task, "translation_text", settings)
+    if not hasattr(tokenizer, "_build_translation_inputs"):
+        return _signature(model, tokenizer, task, "translation_text", settings)
+    # That of a model of many languages. Not a copy of it, whose scores differ in the last bit:
+    for name, language in {"src_lang": src_lang, "tgt_lang": tgt_lang}.items():
+        _require_language(tokenizer, name, language)
+    settings.setdefault("forced_bos_token_id", tokenizer.convert_tokens_to_ids(tgt_lang))
+    set_before = tokenizer.src_lang
+    tokenizer.src_lang = src_lang
+    try:
+        return _signature(model, tokenizer, task, "translation_text", settings)
+    finally:
+        tokenizer.src_lang = set_before
 
 
 def _signature(

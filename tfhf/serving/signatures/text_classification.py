@@ -24,9 +24,9 @@ def text_classification(
     """Make the signature of a sequence classifier.
 
     ``text`` (strings [batch]) -> ``label`` (strings [batch], the name of the highest score) and
-    ``scores`` (float32 [batch, num_labels]): by ``config.problem_type`` the softmax of the logits,
-    their sigmoid for a multi-label model, or the logits themselves for a regression, which a model
-    with one label is unless it says otherwise.
+    ``scores`` (float32 [batch, num_labels]): by ``config.problem_type`` the logits themselves for a
+    regression, their sigmoid for a multi-label model and for one with a single label, or else their
+    softmax.
 
     Args:
         model: a sequence classifier.
@@ -55,11 +55,9 @@ def text_classification(
 
 
 def _score_function(config: Any) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Choose what fits the loss that the model was trained with."""
-    if config.problem_type == "multi_label_classification":
-        return tf.sigmoid
-    if config.problem_type == "regression" or (
-        config.problem_type is None and config.num_labels == 1
-    ):
+    """Choose what the pipeline chooses."""
+    if config.problem_type == "regression":
         return tf.identity
+    if config.problem_type == "multi_label_classification" or config.num_labels == 1:
+        return tf.sigmoid
     return tf.nn.softmax

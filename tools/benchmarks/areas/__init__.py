@@ -2,7 +2,14 @@
 
 from collections.abc import Callable
 
-from benchmarks.areas.classification import fit, latency, pipeline, predict, step_overhead
+from benchmarks.areas.classification import (
+    fit,
+    latency,
+    lora,
+    pipeline,
+    predict,
+    step_overhead,
+)
 from benchmarks.areas.data import inputs, load
 from benchmarks.areas.generation import generate
 from benchmarks.areas.long_inputs import attention_memory, longformer
@@ -16,6 +23,7 @@ from benchmarks.contest import Row
 AREAS: dict[str, Callable[[Setting], list[Row]]] = {
     "limits": limits,
     "fit": fit,
+    "lora": lora,
     "pipeline": pipeline,
     "predict": predict,
     "latency": latency,

@@ -8,9 +8,11 @@ from benchmarks.areas.setting import (
     KERAS_HUB_XLA,
     PLAIN,
     TFHF,
+    TFHF_LORA,
     TOLERANCES,
     TORCH,
     TORCH_COMPILE,
+    TORCH_LORA,
     TRANSFORMERS4,
     Setting,
 )
@@ -63,6 +65,33 @@ def fit(setting: Setting) -> list[Row]:
                     )
                 )
     return rows
+
+
+def lora(setting: Setting) -> list[Row]:
+    """All weights of a classifier, or LoRA's beside queries and values: time and peak memory.
+
+    The peak has the weights, their gradients, the optimizer's state and the activations.
+    """
+    model = setting.model("DistilBERT-base")
+    length = setting.size(128, 16)
+    batches = {"fixed": [np.full(8, length)]}
+    return [
+        Row(
+            area="lora",
+            name=f"fit DistilBERT-base, float32, 8 x {length} tokens",
+            kind="fit",
+            contestants=setting.taking_part(TFHF, TFHF_LORA, TORCH, TORCH_LORA),
+            work={
+                "folder": model.folder,
+                "precision": "float32",
+                "batches": setting.batches(model.vocab_size, batches),
+            },
+            turn={"batches": "fixed"},
+            amounts={"examples": 8},
+            steps=3,
+            tolerance=TOLERANCES["float32"],  # a new adapter changes no output
+        )
+    ]
 
 
 def pipeline(setting: Setting) -> list[Row]:

@@ -11,8 +11,10 @@ from benchmarks.contest import Contestant
 
 TFHF = Contestant("tfhf", "tfhf")
 TFHF_XLA = Contestant("tfhf, XLA", "tfhf", {"xla": True})
+TFHF_LORA = Contestant("tfhf, LoRA of rank 8", "tfhf", {"lora": 8})
 TORCH = Contestant("PyTorch", "torch")
 TORCH_COMPILE = Contestant("PyTorch, compiled", "torch", {"compile": True})
+TORCH_LORA = Contestant("PyTorch, LoRA of rank 8 by peft", "torch", {"lora": 8})
 TRANSFORMERS4 = Contestant("Transformers 4 TF", "transformers4")
 TRANSFORMERS4_XLA = Contestant("Transformers 4 TF, XLA", "transformers4", {"xla": True})
 KERAS_HUB = Contestant("KerasHub", "keras_hub")

@@ -2,6 +2,7 @@
 
 ``library`` is an object of the worker's, with
     load(folder, precision)             a sequence classifier with a checkpoint's weights
+    adapt(model, rank)                  LoRA for a sequence classifier, where the library has it
     compile(model, xla)                 makes it ready for ``fit``
     optimizer()                         AdamW
     apply(optimizer, gradients, variables)
@@ -78,9 +79,13 @@ def _ragged(arrays: list[np.ndarray]) -> tf.RaggedTensor:
 class Fit(Work):
     """``model.fit`` over given batches, one after the other; a name picks which."""
 
-    def __init__(self, library, folder: str, precision: str, batches: str, xla=False) -> None:
+    def __init__(
+        self, library, folder: str, precision: str, batches: str, xla=False, lora=None
+    ) -> None:
         self.library = library
         self.model = library.load(folder, precision)
+        if lora:
+            library.adapt(self.model, rank=lora)
         library.compile(self.model, xla)
         self.data = {name: _dataset(b, library) for name, b in read_batches(batches).items()}
         self.position = 0

@@ -41,6 +41,11 @@ class Library:
             folder, dtype=POLICIES[precision]
         )
 
+    def adapt(self, model, rank):
+        model.add_adapter(
+            tfhf.LoraConfig(r=rank, target_modules=["q_lin", "v_lin"], task_type="SEQ_CLS")
+        )
+
     def generator(self, folder, precision, xla=False):
         model = tfhf.TFAutoModelForCausalLM.from_pretrained(folder, dtype=precision)
         run = tf.function(model.generate, jit_compile=True) if xla else model.generate

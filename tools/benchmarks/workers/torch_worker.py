@@ -43,6 +43,12 @@ class Library:
     def load(self, folder, precision):
         return AutoModelForSequenceClassification.from_pretrained(folder)
 
+    def adapt(self, model, rank):
+        import peft  # here, since all others shall be measured without it
+
+        config = peft.LoraConfig(r=rank, target_modules=["q_lin", "v_lin"], task_type="SEQ_CLS")
+        return peft.get_peft_model(model, config)
+
     def generator(self, folder, precision, static_cache=False):
         dtype = getattr(torch, precision)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
@@ -128,16 +134,18 @@ def _optimizer(model):
 class Fit(Work):
     """The training loop of the course over given batches; a name picks which."""
 
-    def __init__(self, folder: str, precision: str, batches: str, compile=False) -> None:
-        self._start(folder, precision, compile)
+    def __init__(self, folder: str, precision: str, batches: str, compile=False, lora=None) -> None:
+        self._start(folder, precision, compile, lora)
         self.data = {
             name: [{column: torch.tensor(array) for column, array in b.items()} for b in found]
             for name, found in read_batches(batches).items()
         }
         self.position = 0
 
-    def _start(self, folder: str, precision: str, compile: bool) -> None:
+    def _start(self, folder: str, precision: str, compile: bool, lora: int | None = None) -> None:
         self.model = library.load(folder, "float32")
+        if lora:
+            self.model = library.adapt(self.model, rank=lora)
         self.optimizer = _optimizer(self.model)
         self.call = torch.compile(self.model, dynamic=True) if compile else self.model
         self.precision = (
