@@ -1,6 +1,5 @@
 """The recipe on a tiny random BERT and a task that it can learn, alone and under strategies."""
 
-import json
 import os
 import re
 import subprocess
@@ -8,14 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from transformers import BertConfig, BertTokenizer
-
-import tfhf
+from small_demo import write_demo
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes/custom_training_loop.py"
 LAUNCH = "import sys, tfhf.training.launch as l; sys.exit(l.launch(sys.argv[1], sys.argv[2:], 2))"
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "very", "good", "bad", "film", "."]
 OPTIONS = ["--epochs=5", "--learning-rate=0.005", "--batch-size=16"]
 
 
@@ -23,26 +19,8 @@ OPTIONS = ["--epochs=5", "--learning-rate=0.005", "--batch-size=16"]
 def folder(tmp_path_factory):
     """A folder with what the recipe would fetch."""
     folder = tmp_path_factory.mktemp("recipe")
-    checkpoint, reviews = folder / "all-MiniLM-L6-v2", folder / "movie-reviews"
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=32,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    tfhf.TFBertModel(config).save_pretrained(checkpoint)
-    BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)}).save_pretrained(checkpoint)
-    reviews.mkdir()
-    for split, size in {"train": 160, "validation": 21, "test": 31}.items():
-        rows = (
-            {"text": f"a {'very ' * (i % 5)}{('bad', 'good')[i % 2]} film.", "label": i % 2}
-            for i in range(size)
-        )
-        (reviews / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sizes = {"train": 160, "validation": 21, "test": 31}
+    write_demo(folder, sizes, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     return folder
 
 

@@ -1,40 +1,20 @@
 """The recipes of single tasks, as a person runs them: small here, in full among the slow tests."""
 
-import json
 import re
 import runpy
 import sys
 from pathlib import Path
 
 import pytest
-from transformers import BertConfig, BertTokenizer
-
-import tfhf
+from small_demo import write_demo
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "very", "good", "bad", "film", "."]
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """What the demo fetches, in small: a checkpoint, and reviews that it can learn."""
     folder = tmp_path_factory.mktemp("cache")
-    checkpoint = folder / "all-MiniLM-L6-v2"
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = BertConfig(
-        vocab_size=len(WORDS), **sizes, intermediate_size=64, max_position_embeddings=32
-    )
-    tfhf.TFBertModel(config).save_pretrained(checkpoint)
-    BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)}).save_pretrained(checkpoint)
-    reviews = folder / "movie-reviews"
-    reviews.mkdir()
-    for split, size in {"train": 160, "validation": 20, "test": 30}.items():
-        rows = (
-            {"text": f"a {'very ' * (i % 5)}{('bad', 'good')[i % 2]} film.", "label": i % 2}
-            for i in range(size)
-        )
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (reviews / f"{split}.jsonl").write_text(text)
+    write_demo(folder, {"train": 160, "validation": 20, "test": 30})
     return folder
 
 

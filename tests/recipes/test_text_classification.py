@@ -9,41 +9,17 @@ from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
-from transformers import AutoTokenizer, BertConfig, BertTokenizer
-
-import tfhf
+from small_demo import write_demo
+from transformers import AutoTokenizer
 
 RECIPE = Path(__file__).parents[2] / "recipes/text_classification.py"
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "very", "good", "bad", "film", "."]
-
-
-def write_reviews(folder, **sizes):
-    folder.mkdir(parents=True)
-    for split, size in sizes.items():
-        rows = (
-            {"text": f"a {'very ' * (i % 5)}{('bad', 'good')[i % 2]} film.", "label": i % 2}
-            for i in range(size)
-        )
-        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The folder in which the recipe ran, and what it printed."""
     folder = tmp_path_factory.mktemp("recipe")
-    checkpoint = folder / "cache/all-MiniLM-L6-v2"
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=32,
-    )
-    tfhf.TFBertModel(config).save_pretrained(checkpoint)
-    BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)}).save_pretrained(checkpoint)
-    write_reviews(folder / "cache/movie-reviews", train=160, validation=20, test=30)
-
+    write_demo(folder / "cache", {"train": 160, "validation": 20, "test": 30})
     options = ["--epochs=5", "--learning-rate=0.005", "--batch-size=16", "--text=a very bad film."]
     run = subprocess.run(
         [sys.executable, RECIPE, *options],

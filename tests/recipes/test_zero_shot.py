@@ -1,6 +1,5 @@
 """The whole recipe on a tiny random BERT: that it does what it says. Its figures: a slow test."""
 
-import json
 import re
 import runpy
 import sys
@@ -9,47 +8,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets import Dataset
-from transformers import AutoTokenizer, BertConfig, BertTokenizer
+from small_demo import WORDS, review_rows, write_demo
+from transformers import AutoTokenizer
 
 import tfhf
 
 RECIPE = Path(__file__).parents[2] / "recipes/zero_shot.py"
 recipe = runpy.run_path(str(RECIPE))
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "very", "film", "this", "example"]
-WORDS += ["is", ".", "terrible", "wonderful", "boring", "exciting", "love", "hate", "good", "bad"]
-WORDS += ["complaint", "recommendation"]  # with an unknown word each, labels would score the same
+LABELS = ["this", "example", "is", "terrible", "wonderful", "boring", "exciting", "love", "hate"]
+LABELS += ["complaint", "recommendation"]  # with an unknown word each, labels would score the same
 SIZES = {"train": 64, "validation": 8, "test": 21}
-
-
-def reviews(size):
-    adjectives = ("bad", "good")
-    return [
-        {"text": f"a {'very ' * (i % 5)}{adjectives[i % 2]} film.", "label": i % 2}
-        for i in range(size)
-    ]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The folder in which the recipe ran."""
     folder = tmp_path_factory.mktemp("recipe")
-    checkpoint = folder / "cache/all-MiniLM-L6-v2"
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=32,
-        initializer_range=0.5,
-    )
-    tfhf.TFBertModel(config).save_pretrained(checkpoint)
-    BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)}).save_pretrained(checkpoint)
-    data = folder / "cache/movie-reviews"
-    data.mkdir()
-    for split, size in SIZES.items():
-        lines = "".join(json.dumps(row) + "\n" for row in reviews(size))
-        (data / f"{split}.jsonl").write_text(lines)
+    config = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 32}
+    write_demo(folder / "cache", SIZES, [*WORDS, *LABELS], **config, initializer_range=0.5)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("TFHF_CACHE", str(folder / "cache"))
@@ -72,7 +48,7 @@ def test_its_accuracy_is_that_of_the_saved_model(finished):
     assert model.config.id2label == {0: "contradiction", 1: "entailment"}
     scores = printed_scores((finished / "output").read_text())
     assert len(scores) == 3 + len(recipe["UNSEEN"])
-    rows = reviews(SIZES["test"])
+    rows = review_rows(SIZES["test"])
     for pair in (("bad", "good"), *recipe["UNSEEN"]):
         logits = []
         for label in pair:
@@ -90,11 +66,11 @@ def test_it_answers(finished):
 
 
 def test_pairs_of_a_sentence_and_a_label():
-    pairs = recipe["entailment_pairs"](Dataset.from_list(reviews(40)), seed=0)
+    pairs = recipe["entailment_pairs"](Dataset.from_list(review_rows(40)), seed=0)
     assert len(pairs) == 80
     taught = set()
     for i, pair in enumerate(pairs):
-        row = reviews(40)[i // 2]
+        row = review_rows(40)[i // 2]
         assert pair["text"] == row["text"]
         label = re.fullmatch(r"This example is (.+)\.", pair["hypothesis"])[1]
         side = row["label"] if pair["label"] else 1 - row["label"]

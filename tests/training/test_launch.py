@@ -143,6 +143,14 @@ def test_all_start_again_when_one_dies(script, tmp_path, capsys, death, code):
     assert launch(path, [], 2, max_restarts=2) == 0
 
 
+def test_wrong_arguments_are_told_once(script, tmp_path, capsys):
+    path = script("import argparse; print('begun'); argparse.ArgumentParser().parse_args()")
+    assert launch(path, ["--no-such-option"]) == 2
+    output = capsys.readouterr()
+    assert output.out.count("begun") == output.out.count("no-such-option") == 1
+    assert not output.err
+
+
 def test_signals_are_passed_on(script, tmp_path):
     text = """
         def stop(number, frame):

@@ -26,7 +26,6 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # <linux/fs.h>
@@ -194,14 +193,9 @@ class new_version(contextlib.AbstractContextManager[Path]):
         self._folder.mkdir()
         return self._folder
 
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            if exception is None:
+            if kind is None:
                 _flush(self._folder)
                 self.path = self._rename()
                 _flush_names(self._directory)

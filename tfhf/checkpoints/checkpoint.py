@@ -6,7 +6,6 @@ Every file format of this package opens as a `Checkpoint`; its tensors stay on d
 import math
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -130,12 +129,7 @@ class Checkpoint(Mapping[str, np.ndarray]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 

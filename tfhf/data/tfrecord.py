@@ -279,7 +279,7 @@ class _appearing:
     def __enter__(self) -> str:
         return self.temporary
 
-    def __exit__(self, kind: Any, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             tf.io.gfile.rename(self.temporary, self.path, overwrite=True)
         elif tf.io.gfile.exists(self.temporary):

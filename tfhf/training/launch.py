@@ -26,6 +26,9 @@ import dill
 #: Seconds that workers have to end after a signal, before they are killed.
 GRACE = 30.0
 
+#: How argparse and click end a program whose arguments are wrong, as they would be the next time.
+WRONG_ARGUMENTS = 2
+
 
 def launch(
     script: str | os.PathLike[str],
@@ -42,7 +45,8 @@ def launch(
 
     ``make_strategy()`` in the script finds the others in ``TF_CONFIG``. When a worker dies, all are
     started again, with ``TFHF_RESTARTS`` one higher: a script whose training is saved by
-    ``TrainingCheckpoint`` goes on from the newest checkpoint. SIGTERM and SIGINT are passed on.
+    ``TrainingCheckpoint`` goes on from the newest checkpoint. Not so after exit code 2, by which
+    programs say that their arguments are wrong. SIGTERM and SIGINT are passed on.
     Each line of output begins with the worker's number, if there are several.
 
     Args:
@@ -100,7 +104,7 @@ def launch(
                 for i in range(num_workers)
             ]
             code = _run(command, environments, first, received)
-            if code == 0 or received:
+            if code in (0, WRONG_ARGUMENTS) or received:
                 break
             left = max_restarts - restarts
             what = f"starting all again ({left} times left)" if left else "giving up"
