@@ -53,8 +53,8 @@ def main() -> None:
         start = time.perf_counter()
         answers = model.generate(**tokens, **settings)
         seconds = time.perf_counter() - start
-        new_tokens = tf.size(answers[:, tokens.input_ids.shape[1] :])
-        print(f"== {way}: {int(new_tokens) / seconds:.0f} tokens/s")
+        written = answers[:, tokens.input_ids.shape[1] :] != tokenizer.pad_token_id
+        print(f"== {way}: {float(tf.math.count_nonzero(written)) / seconds:.0f} tokens/s")
         for text in tokenizer.batch_decode(answers, skip_special_tokens=True):
             print(f"{text}\n")
 

@@ -14,8 +14,9 @@ it translates the test sentences by beam search, and the recipe saves the model 
 Expected on 1,000 sentences that are not trained on: BLEU 100.0, exact match 1.000. Run time: 2
 minutes on 2 CPU cores.
 
-With access to the Hugging Face Hub, the recipe goes on training any checkpoint on any dataset of
-translations; a folder with files train.jsonl, validation.jsonl and test.jsonl, of lines as
+With access to the Hugging Face Hub, the recipe goes on training a checkpoint on any dataset of
+translations: Marian's, T5's, or another that needs not be told its languages, as mBART's tokenizer
+must; a folder with files train.jsonl, validation.jsonl and test.jsonl, of lines as
 {"translation": {"en": "…", "ro": "…"}}, is a dataset, too:
 
     python recipes/translation.py --model t5-small --epochs 1 --learning-rate 3e-4 \

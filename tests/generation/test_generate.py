@@ -46,6 +46,7 @@ GREEDY = {
     "suppressed": {"suppress_tokens": [1, 2, 7, 8, 9], "begin_suppress_tokens": [10, 11, 12]},
     "prefixes": {"prefix_allowed_tokens_fn": follow, **ENDS},
     "biased": {"sequence_bias": [[[7], -5.0], [[8, 9], 4.0]]},
+    "biased by a dictionary": {"sequence_bias": {(7,): -5.0, (8, 9): 4.0}},
     "decay": {"exponential_decay_length_penalty": (3, 1.3), **ENDS},
     "prompt": {"encoder_repetition_penalty": 1.5, "encoder_no_repeat_ngram_size": 2},
     "normalized": {"renormalize_logits": True, "remove_invalid_values": True},
@@ -127,6 +128,21 @@ def test_xla(settings):
 
 
 @pytest.mark.oracle
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 2}])
+def test_to_the_last_position_and_one_token_behind(settings, jit_compile):
+    """The last token needs no position: nobody reads it."""
+    ours = decoder(GPT2)
+    randomize(ours, 4)
+    for length in (30, 32):
+        ids = np.random.default_rng(length).integers(12, 28, (2, length))
+        arguments = {"max_new_tokens": 33 - length, "pad_token_id": 0, **settings}
+        expected = in_torch(ours).generate(**to_torch({"input_ids": ids}), **arguments)
+        got = ours.generate(tf.constant(ids), **arguments, jit_compile=jit_compile)
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.oracle
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3, "num_return_sequences": 2}])
 def test_stop_strings(settings):
     texts = ["?", *(a + b for a in "abcd" for b in "xyzabc"), "a", "b", "c", "abcdef"]
@@ -160,13 +176,14 @@ def test_scores(settings):
         np.testing.assert_allclose(own, transitions, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("class_name", [GPT2, "TFLlamaForCausalLM"])
 @pytest.mark.parametrize(
     "settings",
     [{}, BEAMS["ends"], {"penalty_alpha": 0.6, "top_k": 4}],
     ids=["greedy", "beams", "contrastive"],
 )
-def test_rows_padded_at_the_left_are_as_alone(settings):
-    model = decoder("TFLlamaForCausalLM" if "LlamaForCausalLM" in str(decoders()) else GPT2)
+def test_rows_padded_at_the_left_are_as_alone(settings, class_name):
+    model = decoder(class_name)
     randomize(model, 1)
     inputs = prompts(1)
     together = model.generate(**to_tf(inputs), **settings, max_new_tokens=8)
@@ -359,7 +376,7 @@ IDS = tf.constant([[12, 13, 14]])
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        ({"inputs": tf.ones([1, 32], tf.int32)}, "input_ids has 32 tokens, .* positions for 32"),
+        ({"inputs": tf.ones([1, 33], tf.int32)}, "input_ids has 33 tokens, .* positions for 32"),
         ({"inputs": IDS, "max_length": 3}, "Input length of input_ids is 3, but `max_length`"),
         ({"inputs": IDS, "num_beams": 2, "num_return_sequences": 3}, r"\(3\) has to be smaller"),
         ({"inputs": IDS, "num_return_sequences": 2}, "Greedy methods without beam search"),
@@ -370,6 +387,9 @@ IDS = tf.constant([[12, 13, 14]])
         ({"inputs": IDS, "stop_strings": "a"}, "stop_strings needs the tokenizer"),
         ({"inputs": IDS, "num_beams": 2, "streamer": 1}, "streamer cannot be used with beam"),
         ({"inputs": IDS, "num_beam_groups": 2}, "num_beam_groups is not supported"),
+        ({"inputs": IDS, "guidance_scale": 1.5}, "guidance_scale is not supported"),
+        ({"inputs": IDS, "output_logits": True}, "output_logits is not supported"),
+        ({"inputs": IDS, "num_assistant_tokens": 0}, "num_assistant_tokens must be at least 1"),
         ({"inputs": IDS, "seed": [1, 2, 3]}, "seed must be an integer or two"),
         ({"inputs": tf.constant([1, 2])}, r"input_ids must be integers \[batch, length\]"),
         ({"inputs": IDS, "attention_mask": [[1, 1]]}, "attention_mask must have the shape"),
@@ -415,8 +435,11 @@ def test_warnings(caplog):
         model.generate(IDS, attention_mask=[[1, 1, 0]], max_new_tokens=1)
         assert "right-padding was detected" in caplog.text
         caplog.clear()
-        assert model.generate(IDS, max_new_tokens=40).shape == (1, 32)
-        assert "generation stops there, not at 43" in caplog.text
+        model.generate([[12, 28], [13, 14]], pad_token_id=28, eos_token_id=28, max_new_tokens=1)
+        assert "right-padding was detected" in caplog.text
+        caplog.clear()
+        assert model.generate(IDS, max_new_tokens=40).shape == (1, 33)
+        assert "generation stops at 33, not at 43" in caplog.text
         caplog.clear()
         model.generate(IDS, max_new_tokens=2, min_new_tokens=4)
         assert "Unfeasible length constraints" in caplog.text
@@ -424,5 +447,5 @@ def test_warnings(caplog):
         model.generate(IDS, max_new_tokens=2, min_new_tokens=1, min_length=5)
         assert "min_new_tokens=1 and min_length=5 are set; min_new_tokens counts" in caplog.text
         caplog.clear()
-        model.generate(IDS, max_new_tokens=2)
+        model.generate(IDS, max_new_tokens=2, pad_token_id=14)
         assert not caplog.text

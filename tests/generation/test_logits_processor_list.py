@@ -166,13 +166,6 @@ def test_own_processor_takes_the_place(caplog):
     assert "yours takes its place" in caplog.text
 
 
-def test_settings_that_need_more():
-    for setting, value in {"guidance_scale": 1.5, "watermarking_config": {"bias": 2.0}}.items():
-        settings = GenerationConfig(**{setting: value})
-        with pytest.raises(ValueError, match=f"^{setting} is not supported"):
-            make_logits_processors(settings, prompt_length=1, max_length=20)
-
-
 def test_lengths_as_tensors():
     """Of a prompt that a graph does not know when it is traced."""
 

@@ -121,15 +121,21 @@ BEAMS = {
 SEEDS = range(4)
 
 
-def grid(cases, fast, others):
-    """Return every case with every family; ``fast`` are those of BART that are no slow tests.
+FAST_GREEDY = {
+    "padding to be guessed", "states of an encoder", "a padded target",
+    "a target without its start", "a start for each row",
+}  # fmt: skip
 
-    With ``others``, so is one case of each other family.
+
+def grid(cases, fast):
+    """Return every case with every family.
+
+    No slow tests are ``fast`` of BART, and one case of each other family.
     """
     pairs = []
     for number, class_name in enumerate(encoder_decoders()):
         for i, name in enumerate(cases):
-            first = name in fast if class_name == BART else others and i == number % len(cases)
+            first = name in fast if class_name == BART else i == number % len(cases)
             marks = [] if first else [pytest.mark.slow]
             pairs.append(
                 pytest.param(class_name, cases[name], id=f"{class_name}-{name}", marks=marks)
@@ -168,7 +174,7 @@ def assert_same_ids(class_name, case, *, seeds=SEEDS, jit_compile=False):
 @pytest.mark.oracle
 @pytest.mark.parametrize(
     ("class_name", "case"),
-    grid(GREEDY, {"padding to be guessed", "states of an encoder", "a padded target"}, False),
+    grid(GREEDY, FAST_GREEDY),
 )
 def test_greedy_search(class_name, case):
     assert_same_ids(class_name, case)
@@ -176,7 +182,7 @@ def test_greedy_search(class_name, case):
 
 @pytest.mark.oracle
 @pytest.mark.parametrize(
-    ("class_name", "case"), grid(BEAMS, {"all returned", "the source", "repetition"}, True)
+    ("class_name", "case"), grid(BEAMS, {"all returned", "the source", "repetition"})
 )
 def test_beam_search(class_name, case):
     assert_same_ids(class_name, case)
@@ -209,6 +215,13 @@ def test_rows_are_as_alone(bart, settings):
     for i, (ids, mask) in enumerate(zip(inputs["input_ids"], inputs["attention_mask"])):
         alone = bart.generate(ids[mask == 1][None], **settings, max_new_tokens=8)[0]
         np.testing.assert_array_equal(together[i], alone)
+
+
+def test_tokens_of_certain_places(bart):
+    """A setting that Transformers 5 dropped."""
+    forced = [[1, 9], [3, 7]]
+    ids = bart.generate(**sources(1), forced_decoder_ids=forced, max_new_tokens=4).numpy()
+    assert (ids[:, 1] == 9).all() and (ids[:, 3] == 7).all() and not (ids[:, 2] == 7).all()
 
 
 @pytest.mark.slow

@@ -77,6 +77,15 @@ def test_beam_sampling_draws_without_replacement(model):
     assert chi_square(counts, best) > 1e-3
 
 
+def test_no_top_k_draws_from_all_tokens(model):
+    arguments = to_tf(prompts(0)) | {"do_sample": True, "max_new_tokens": 12, "seed": 3}
+    model.generation_config.top_k, own = 2, model.generation_config.top_k
+    of_two, of_all = (model.generate(**arguments, **k) for k in ({}, {"top_k": None}))
+    np.testing.assert_array_equal(of_all, model.generate(**arguments, top_k=0))
+    assert not np.array_equal(of_all, of_two)
+    model.generation_config.top_k = own
+
+
 def test_same_seed_same_text(model):
     inputs = to_tf(prompts(0))
 
@@ -100,12 +109,15 @@ def test_same_seed_same_beams_with_xla(model):
     )
 
 
-@pytest.mark.parametrize("do_sample", [False, True])
-def test_no_token_copies_the_cache(do_sample):
+@pytest.mark.parametrize(
+    ("settings", "of_queries"),
+    [({}, set()), ({"do_sample": True}, set()), ({"num_beams": 3}, {"Mul", "Unpack"})],
+)
+def test_no_token_copies_the_cache(settings, of_queries):
     """If it did, a token would cost the more, the more there is room for.
 
-    The keys and values of a step have the shape [rows, 5, room, 11], as nothing else has. The
-    operations that return such tensors are those that return what they are given.
+    The keys and values of a step have the shape [rows, 5, columns, 11], as nothing else has but the
+    queries of beams. The operations that return them are those that return what they are given.
     """
     config = {"n_positions": 64, "n_embd": 55, "n_layer": 2, "n_head": 5, "vocab_size": 29}
     ends = {"eos_token_id": None, "bos_token_id": None}
@@ -113,7 +125,7 @@ def test_no_token_copies_the_cache(do_sample):
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
     def continued(ids):
-        return model.generate(ids, max_new_tokens=40, do_sample=do_sample)
+        return model.generate(ids, max_new_tokens=40, **settings)
 
     graph = continued.get_concrete_function().graph.as_graph_def(add_shapes=True)
     used = {
@@ -124,4 +136,4 @@ def test_no_token_copies_the_cache(do_sample):
         for shape in node.attr["_output_shapes"].list.shape
         if [axis.size for axis in shape.dim][1:] == [5, -1, 11]
     }
-    assert {"Reshape"} < used <= {"Reshape", "EnsureShape", "Identity"}
+    assert {"Reshape"} < used <= {"Reshape", "EnsureShape", "Identity"} | of_queries

@@ -158,6 +158,20 @@ def test_generate(pair, settings, jit_compile):
 
 
 @pytest.mark.oracle
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_generate_with_token_types(pair, jit_compile):
+    theirs, ours, _ = pair
+    source = cases()["right padding"]
+    columns = source["input_ids"].shape[1]
+    source["token_type_ids"] = np.tile(np.arange(columns) >= columns // 2, (ROWS, 1)).astype(int)
+    source["decoder_input_ids"] = np.full((ROWS, 1), 2)
+    settings = {"max_new_tokens": 9, "eos_token_id": None}
+    expected = theirs.generate(**to_torch(source), **settings)
+    got = ours.generate(**source, **settings, jit_compile=jit_compile)
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.oracle
 @pytest.mark.parametrize("parts", ["bert to bert", "bert to gpt2"])
 def test_a_decoder_with_a_head_of_its_own(parts, tmp_path):
     """Where a file has one, whatever the configuration says."""

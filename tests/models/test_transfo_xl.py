@@ -129,6 +129,26 @@ def test_no_labels_that_count():
     assert float(outputs.loss) == 0 and outputs.losses.shape == (2, 0)
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "one_size"])
+def test_generate(name, jit_compile):
+    model, golden = load(name)
+    ids = golden["input_ids"][0]
+    settings = {"max_new_tokens": 7, "jit_compile": jit_compile}
+    close(model.generate(ids, **settings), golden["generated/greedy"], 0)
+    beams = {"num_beams": 3, "num_return_sequences": 2, "eos_token_id": 3, "pad_token_id": 0}
+    close(model.generate(ids, **settings, **beams), golden["generated/beams"], 0)
+
+
+def test_what_generate_cannot_read():
+    model, _ = load("plain")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="attention_mask has padding"):
+        model.generate([[0, 5, 6], [7, 8, 9]], pad_token_id=0, eos_token_id=3, max_new_tokens=1)
+    model, golden = load("one_size")
+    with pytest.raises(ValueError, match="config.mem_len of at least 1, but it is 0"):
+        model.generate(golden["input_ids"][0], max_new_tokens=1)
+
+
 @every_config
 def test_a_text_in_pieces_is_the_text_whole(name):
     """With room for all and every token seeing what is before it, cuts make no difference."""

@@ -76,8 +76,8 @@ class AssistedSearch(TokenSearch):
         cache, guess_cache = state.cache
         start, width = state.length - 1, self.guesses + 1
         if self.room is not None:  # XLA wants a fixed width: near the end, begin earlier
-            width = min(width, self.room)
-            start = tf.minimum(start, self.room - width)
+            width = min(width, self.room - 1)  # the last column is never read
+            start = tf.minimum(start, self.room - 1 - width)
         # The last token needs no guess.
         end = tf.minimum(start + width, prompt.max_length - 1)
         guessed = self.assistant.guess(state._replace(cache=guess_cache), end, prompt)

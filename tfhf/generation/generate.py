@@ -39,6 +39,8 @@ from tfhf.outputs import TFGenerateBeamOutput, TFGenerateOutput
 XLA_COLUMNS = 64
 #: Compiled searches that a model keeps, each for other settings.
 MOST_FUNCTIONS = 16
+#: Settings that no search reads, for the prompt has them.
+OF_THE_PROMPT = ("bos_token_id", "decoder_start_token_id", "max_length", "max_new_tokens")
 
 
 def generate(
@@ -75,7 +77,8 @@ def generate(
     if jit_compile:
         room = limit
         if not inside:
-            room = min(_round_up(limit), model.max_length or _round_up(limit))
+            room = _round_up(limit)
+            room = room if model.max_length is None else min(room, model.max_length + 1)
     prompt = Prompt(
         length=tf.convert_to_tensor(length, tf.int32),
         max_length=tf.convert_to_tensor(limit, tf.int32),
@@ -112,8 +115,7 @@ def generate(
     if inside:
         found = run(make_search(), prompt)
     else:
-        lengths = ("max_length", "max_new_tokens")  # the prompt tells them
-        settled = {k: v for k, v in settings.to_dict().items() if k not in lengths}
+        settled = {k: v for k, v in settings.to_dict().items() if k not in OF_THE_PROMPT}
         own = (*(logits_processor or ()), prefix_allowed_tokens_fn, assistant_model, tokenizer)
         own = (*own, *stopping_criteria)
         key = (json.dumps(settled, sort_keys=True, default=repr), jit_compile, room, *map(id, own))
@@ -199,7 +201,7 @@ def _limit(model: Any, settings: GenerationConfig, length: Any, assistant_model:
     if settings.max_new_tokens is not None:
         limit = length + settings.max_new_tokens
     if model.max_length is not None:
-        limit = tf.minimum(limit, model.max_length)
+        limit = tf.minimum(limit, model.max_length + 1)  # the last token is never read
     message = [f"{name} must have fewer columns than may be in the end,", limit, "but have"]
     return require(length < limit, [*message, length], tf.convert_to_tensor(limit))
 

@@ -76,7 +76,7 @@ def make_logits_processors(
             others come after all but those of sampling.
 
     Raises:
-        ValueError: a setting is outside its range, or one that needs the model a second time.
+        ValueError: a setting is outside its range.
 
     Example:
         >>> settings = GenerationConfig(do_sample=True, top_k=5, no_repeat_ngram_size=2)
@@ -85,9 +85,6 @@ def make_logits_processors(
         ['TFNoRepeatNGramLogitsProcessor', 'TFTopKLogitsWarper']
     """
     config = generation_config
-    for setting, off in {"guidance_scale": 1, "watermarking_config": None}.items():
-        if getattr(config, setting, None) not in (None, off):
-            raise ValueError(f"{setting} is not supported, but is {getattr(config, setting)!r}")
     made = TFLogitsProcessorList(
         [
             *_sequence_processors(config, attention_mask, encoder_input_ids),

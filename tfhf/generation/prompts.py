@@ -25,7 +25,7 @@ NOT_TAKEN = {
 }
 #: What an encoder reads, or said; each has a column for each token of the source.
 SOURCES = ("input_ids", "inputs_embeds", "encoder_outputs")
-BY_SOURCE_COLUMN = (*SOURCES, "attention_mask", "global_attention_mask")
+BY_SOURCE_COLUMN = (*SOURCES, "attention_mask", "global_attention_mask", "token_type_ids")
 
 
 def prompt_tensors(
@@ -86,16 +86,23 @@ def _text(settings: GenerationConfig, named: dict[str, Any]) -> tuple[tf.Tensor,
         name, input_ids = "inputs_embeds", _ids_of_vectors(named)
     else:
         name, input_ids = "input_ids", _ids(named, "input_ids", settings)
-    attention_mask = _mask(named, "attention_mask", input_ids, name)
-    if attention_mask is None:
-        attention_mask = _guess_mask(input_ids, settings)
-    if tf.executing_eagerly() and input_ids.shape[1] and np.any(attention_mask[:, -1] == 0):
+    mask = _mask(named, "attention_mask", input_ids, name)
+    if tf.executing_eagerly() and _ends_with_padding(input_ids, mask, settings):
         logger.warning(
             "A decoder-only architecture is being used, but right-padding was detected! For "
             "correct generation results, please set `padding_side='left'` when initializing the "
             "tokenizer."
         )
-    return input_ids, attention_mask
+    return input_ids, _guess_mask(input_ids, settings) if mask is None else mask
+
+
+def _ends_with_padding(
+    input_ids: tf.Tensor, mask: tf.Tensor | None, settings: GenerationConfig
+) -> bool:
+    """Whether a row does; without a mask a row alone may well end with that token."""
+    if mask is not None:
+        return bool(np.any(mask[:, -1] == 0))
+    return len(input_ids) > 1 and bool(np.any(input_ids[:, -1] == settings.pad_token_id))
 
 
 def _ids_of_vectors(named: dict[str, Any]) -> tf.Tensor:

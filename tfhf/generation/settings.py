@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -65,7 +66,7 @@ TYPES: dict[str, tuple[type, tuple[str, ...]]] = {
         ),
     ),
 }
-#: Settings that other libraries know, and the values that ask for nothing.
+#: Settings that tfhf does not have, and the values that ask for nothing.
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "constraints": (None,),
     "diversity_penalty": (None, 0.0),
@@ -74,7 +75,9 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "guidance_scale": (None, 1, 1.0),
     "max_time": (None,),
     "num_beam_groups": (None, 1),
+    "output_logits": (None, False),
     "prompt_lookup_num_tokens": (None,),
+    "token_healing": (None, False),
     "watermarking_config": (None,),
 }
 
@@ -96,7 +99,8 @@ def settle(
     # These may come from the model's configuration, and are about its calls.
     settings.output_attentions = settings.output_hidden_states = None
     given_values = {} if given is None else given.to_dict()
-    named = {name: kwargs.pop(name) for name in list(kwargs) if hasattr(settings, name)}
+    known = {*vars(settings), "forced_decoder_ids"}  # that one is Transformers 4's
+    named = {name: kwargs.pop(name) for name in list(kwargs) if name in known}
     for name, value in (given_values | named).items():
         if value is not None or name in named:
             setattr(settings, name, value)
@@ -117,8 +121,11 @@ def settle(
         )
         settings.min_length = None
     for name, value in DEFAULTS.items():
-        if getattr(settings, name, None) is None:
+        asks_for_all_tokens = name == "top_k" and name in named
+        if getattr(settings, name, None) is None and not asks_for_all_tokens:
             setattr(settings, name, value)
+    if isinstance(settings.sequence_bias, Mapping):  # whose keys JSON cannot have
+        settings.sequence_bias = [[[*ids], bias] for ids, bias in settings.sequence_bias.items()]
     _check(settings)
     if settings.pad_token_id is None and settings.eos_token_id is not None:
         settings.pad_token_id = int(np.ravel(settings.eos_token_id)[0])
@@ -128,7 +135,7 @@ def settle(
 def is_contrastive(settings: GenerationConfig) -> bool:
     """Whether contrastive search is asked for."""
     alpha, greedy = settings.penalty_alpha, settings.num_beams == 1 and not settings.do_sample
-    return greedy and bool(alpha) and alpha > 0 and settings.top_k > 1
+    return greedy and bool(alpha) and alpha > 0 and (settings.top_k or 0) > 1
 
 
 def _check(settings: GenerationConfig) -> None:
@@ -148,7 +155,7 @@ def _check(settings: GenerationConfig) -> None:
                 raise ValueError(f"{name} must be {type_name}, but is {value!r}")
     if settings.eos_token_id is not None:
         require_token_ids(settings.eos_token_id, "eos_token_id")
-    for name in ("max_new_tokens", "num_beams", "num_return_sequences"):
+    for name in ("max_new_tokens", "num_assistant_tokens", "num_beams", "num_return_sequences"):
         value = getattr(settings, name)
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, but is {value}")
@@ -195,10 +202,10 @@ def token_limit(
             f"Input length of {argument} is {prompt_length}, but `max_length` is set to {limit}. "
             "You should consider increasing `max_length` or, better yet, setting `max_new_tokens`."
         )
-    if positions is not None and prompt_length >= positions:
+    if positions is not None and prompt_length > positions:
         raise ValueError(
-            f"{argument} has {prompt_length} tokens, but the model has positions for {positions}, "
-            "and one more is to be generated: cut the prompt"
+            f"{argument} has {prompt_length} tokens, but the model has positions for {positions}: "
+            "cut the prompt"
         )
     least = settings.min_length or 0
     if settings.min_new_tokens is not None:
@@ -210,11 +217,12 @@ def token_limit(
             least,
             limit,
         )
-    if positions is not None and limit > positions:
+    most = limit if positions is None else positions + 1  # the last token is never read
+    if limit > most:
         logger.warning(
-            "the model has positions for %s tokens: generation stops there, not at %s",
+            "the model has positions for %s tokens: generation stops at %s, not at %s",
             positions,
+            most,
             limit,
         )
-        return positions
-    return limit
+    return min(limit, most)

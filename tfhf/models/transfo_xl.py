@@ -15,7 +15,6 @@ import tensorflow as tf
 from tfhf.checkpoints.weight_table import Dense, Embedding, Norm, Parameters, WeightTable
 from tfhf.layers import ClassificationHead, Dropout
 from tfhf.layers.adaptive import AdaptiveEmbedding, AdaptiveLogSoftmax
-from tfhf.layers.cache import compiling_with_xla
 from tfhf.layers.checks import require
 from tfhf.layers.distances import Distances, QueryBiases, RelativeLayer
 from tfhf.layers.replicas import weighted_mean
@@ -308,11 +307,13 @@ class TFTransfoXLLMHeadModel(TFTransfoXLPreTrainedModel):
         Memory is all that there is of earlier tokens, so the cache needs no ``room``.
 
         Raises:
-            ValueError: XLA, for which the prompt would be read with what fills it up.
+            ValueError: ``config.mem_len`` is 0.
             tf.errors.InvalidArgumentError: there is padding, which would be remembered, too.
         """
-        if compiling_with_xla():
-            raise ValueError("generate of Transformer-XL needs jit_compile=False")
+        if not self.config.mem_len:
+            raise ValueError(
+                "generate needs config.mem_len of at least 1, but it is 0: nothing is remembered"
+            )
         seen = tf.reduce_all(attention_mask != 0)
         message = ["attention_mask has padding, which Transformer-XL cannot leave out"]
         name = "inputs_embeds" if "inputs_embeds" in inputs else "input_ids"
