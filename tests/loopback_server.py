@@ -73,7 +73,7 @@ class LoopbackServer:
         self.rest_server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.rest_server.daemon_threads = True
         self.rest_url = f"http://127.0.0.1:{self.rest_server.server_port}"
-        threading.Thread(target=self.rest_server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.rest_server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self):
         self.grpc_server.stop(None).wait()

@@ -6,15 +6,20 @@ import socket
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from loopback_server import LoopbackServer
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 
 import tfhf
-from tfhf.serving import arrays, client
+from tfhf.serving import client
+from tfhf.serving.predict_request import decode_predict_request
+from tfhf.serving.saved_model_process import Answer
 
 TEXTS = ["a movingly beautiful film!", "", "電影 🎬 CAFÉ.", "bad \0 film", "zz, zz"]
 
@@ -186,6 +191,100 @@ def test_the_deadline(connect, server):
         films.predict(TEXTS, timeout=0)
 
 
+def test_the_deadline_while_all_threads_are_busy(server, monkeypatch):
+    predict, entered, gate = server.predict, threading.Event(), threading.Event()
+
+    def wait(request):
+        entered.set()
+        gate.wait(10)
+        return predict(request)
+
+    with tfhf.ServingClient(server.rest_url, "films", connections=1) as films:
+        films.predict(TEXTS[:1])
+        monkeypatch.setattr(server, "predict", wait)
+        busy = threading.Thread(target=films.predict, args=(TEXTS[:1],))
+        busy.start()
+        assert entered.wait(60)
+        late = {"match": r"films gave no answer within 0\.05 s"}
+        with pytest.raises(tfhf.ServingError, **late):
+            films.predict(TEXTS, timeout=0.05)
+        for ask in (
+            films.apredict(TEXTS, timeout=0.05),
+            films.asignatures(timeout=0.05),
+            films.astatus(timeout=0.05),
+        ):
+            with pytest.raises(tfhf.ServingError, **late) as error:
+                asyncio.run(awaited(ask))
+            assert error.value.code == "DEADLINE_EXCEEDED"
+        assert not asyncio.run(films.ais_ready(timeout=0.05))
+        assert busy.is_alive()
+        gate.set()
+        busy.join()
+
+
+async def awaited(awaitable):
+    return await awaitable
+
+
+class Version:
+    """A version of a model that needs no model: it has names, and checks those of its inputs."""
+
+    def __init__(self, inputs, outputs):
+        self.inputs, self.outputs = inputs, outputs
+
+    @property
+    def signature_defs(self):
+        text = meta_graph_pb2.TensorInfo(dtype=types_pb2.DT_STRING)
+        text.tensor_shape.dim.add(size=-1)
+        inputs, outputs = (dict.fromkeys(names, text) for names in (self.inputs, self.outputs))
+        return {"serving_default": meta_graph_pb2.SignatureDef(inputs=inputs, outputs=outputs)}
+
+    def submit(self, request):
+        inputs = decode_predict_request(request)[1]
+        if set(inputs) != set(self.inputs):
+            raise tf.errors.InvalidArgumentError(None, None, "other inputs")
+        answer = Future()
+        outputs = {name: np.array([name.encode()], object) for name in self.outputs}
+        answer.set_result(Answer(outputs, 0.0, [0.0]))
+        return answer
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["rest", "rest rows", "grpc"])
+def test_a_new_version_has_another_signature(kind, tmp_path):
+    server = LoopbackServer(tmp_path)
+
+    def serve(number, inputs, outputs):
+        server.processes[number] = Version(inputs, outputs)
+        server.signature_defs[number] = server.processes[number].signature_defs
+
+    serve(1, ["text"], ["label", "score"])
+    url = server.grpc_url if kind == "grpc" else server.rest_url
+    options = {"row_format": kind == "rest rows"}
+    films = tfhf.ServingClient(url, server.name, **options)
+    first = tfhf.ServingClient(url, server.name, version=1, **options)
+    both = {"text": ["a"], "text_pair": ["b"]}
+    assert set(films.predict(["a"])) == set(first.predict(["a"])) == {"label", "score"}
+    serve(2, both, ["label", "why"])  # other inputs, which the client learns when they are given
+    with pytest.raises(ValueError, match="takes text, text_pair: expected a dictionary"):
+        films.predict(["a"])
+    assert set(films.predict(both)) == {"label", "why"}
+    for number, outputs in enumerate((["name"], ["label", "score"], ["score"]), 3):
+        serve(number, both, outputs)
+        asked = films.predict(both) if number % 2 else asyncio.run(films.apredict(both))
+        assert set(asked) == set(outputs)
+    serve(9, ["words"], ["label"])
+    assert films.predict({"words": ["a"]})["label"].tolist() == ["label"]
+    assert set(first.predict(["a"])) == {"label", "score"}
+    with pytest.raises(ValueError, match="the signature takes text, but they are text, text_pair"):
+        first.predict(both)
+    for client_ in (films, first):
+        client_.close()
+    server.close()
+
+
 def test_headers(connect, server):
     connect(headers={"Authorization": "Bearer me"}).predict(TEXTS)
     assert [headers["authorization"] for headers in server.headers] == ["Bearer me"]
@@ -241,42 +340,13 @@ def test_texts_that_do_not_fit(connect, server, inputs, message):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        ([[1]], "the signature takes attention_mask, input_ids, token_type_ids: expected a dict"),
-        ({"input_ids": [[1, 2], [3]]}, "input_ids: expected rows of int32, of equal lengths"),
-        ({"input_ids": [[1.5]]}, "input_ids: expected rows of int32.*fractions"),
-        ({"input_ids": [["one"]]}, "input_ids: expected rows of int32"),
-        ({"input_ids": [[2**40]]}, "input_ids: expected rows of int32"),
-        ({"input_ids": [[1], [2]]}, "expected as many rows in each, but input_ids 2, attention_ma"),
-    ],
-)
-def test_ids_that_do_not_fit(inputs, message):
-    specs = dict.fromkeys(
-        ("input_ids", "attention_mask", "token_type_ids"), tf.TensorSpec([None, None], tf.int32)
-    )
-    if isinstance(inputs, dict):
-        inputs = {"attention_mask": [[1]], "token_type_ids": [[0]]} | inputs
-    with pytest.raises(ValueError, match=message):
-        arrays.checked_inputs(inputs, specs)
-
-
-def test_answers_of_different_lengths_are_filled_up():
-    spec = tf.TensorSpec([None, None], tf.int64)
-    joined = arrays.concatenated([np.array([[1, 2]]), np.array([[3], [4]])], spec)
-    assert joined.tolist() == [[1, 2], [3, 0], [4, 0]]
-    words = [np.array([[b"a\0", b"\xff"]], object), np.zeros((1, 0), object)]
-    spec = tf.TensorSpec([None, None], tf.string)
-    joined = arrays.concatenated(words, spec)
-    assert arrays.decoded("words", joined).tolist() == [["a\0", b"\xff"], ["", ""]]
-    assert arrays.decoded("words_bytes", joined)[0].tolist() == [b"a\0", b"\xff"]
-
-
-@pytest.mark.parametrize(
     ("url", "options", "message"),
     [
         ("localhost:8501", {}, "url: expected http://…, .* but it is 'localhost:8501'"),
         ("grpc:8500", {}, "url: expected"),
+        ("http://", {}, "url: expected"),
+        ("https:///v1", {}, "url: expected"),
+        ("grpc://:8500", {}, "url: expected"),
         ("http://x", {"version": 1, "label": "a"}, "expected one of them at most"),
         ("http://x", {"batch_size": 0}, "batch_size: expected 1 at least"),
         ("http://x", {"connections": 0}, "connections: expected 1 at least"),
@@ -307,22 +377,6 @@ def test_lost_connections_are_tried_again(server, expected):
     with tfhf.ServingClient(server.rest_url, "films") as films:
         check(films.predict(TEXTS), TEXTS, expected)
     assert not server.faults
-
-
-def test_a_gateway_that_answers_no_json():
-    page = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>"
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def answer():
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(1 << 16)
-                connection.sendall(page)
-
-        threading.Thread(target=answer, daemon=True).start()
-        films = tfhf.ServingClient(f"http://127.0.0.1:{listener.getsockname()[1]}", "films")
-        with pytest.raises(tfhf.ServingError, match=r"about films: <html> .UNKNOWN."):
-            films.status()
 
 
 def test_grpc_needs_its_package(monkeypatch):

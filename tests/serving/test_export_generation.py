@@ -2,35 +2,33 @@
 
 import functools
 import json
+from pathlib import Path
 from pydoc_data.topics import topics  # Python's own reference, as plain text
 
 import numpy as np
 import pytest
 import sentencepiece
 import tensorflow as tf
-import transformers
 from random_decoders import config_of, randomize
 from tokenizer_families import FAMILIES
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-from transformers import (
-    BertConfig,
-    EncoderDecoderConfig,
-    MarianTokenizer,
-    PreTrainedTokenizerFast,
-)
+from transformers import BertConfig, EncoderDecoderConfig, MarianTokenizer
 
 import tfhf
+from tfhf.serving import serve_check
 from tfhf.serving.saved_model_process import SavedModelProcess
 from tfhf.serving.signatures import (
+    UNSEEDED,
     build,
+    default_task,
     generate,
     generate_text,
     summarization,
     text2text_generation,
     text_generation,
+    tokens,
     translation,
 )
-from tfhf.tokenization.graph import UnsupportedTokenizerError
+from tfhf.serving.signatures.generation import Writer
 
 TEXTS = ["the object", "", "it 's a, é . 電", "  a\n🎬", "value value value"]
 CORPUS = [part for topic in [*topics.values()][:12] for part in topic.split("\n\n")]
@@ -43,6 +41,12 @@ T5, BART, MARIAN = (
     "TFBartForConditionalGeneration",
     "TFMarianMTModel",
 )
+#: T5's settings, for each task its own.
+SPECIFIC = {
+    "summarization": {"prefix": "sum: ", "max_length": 9, "num_beams": 2},
+    "translation_en_to_de": {"prefix": "en to de: ", "max_length": 5},
+    "translation_en_to_fr": {"num_beams": 2, "num_return_sequences": 2, "max_length": 7},
+}
 GPT2, LLAMA = "TFGPT2LMHeadModel", "TFLlamaForCausalLM"
 LED, BOTH = "TFLEDForConditionalGeneration", "TFEncoderDecoderModel"
 #: {model: the family of its tokenizer}
@@ -187,26 +191,96 @@ def test_every_family(class_name, made, tmp_path):
             assert served.predict(nothing, signature)[name].shape == (0,)
 
 
-def test_options_of_each_row(made):
-    """Each row is as alone, whatever the others ask for."""
-    model, tokenizer = made(LLAMA)
-    signature = generate_text(model, tokenizer, max_new_tokens=9, top_k=20)
-    asked = {
-        "max_new_tokens": [3, 9, 1, 99, 0],
-        "temperature": [0.0, 1.0, 0.7, -1.0, 2.5],
-        "top_p": [1.0, 0.9, 0.5, 0.3, 7.0],
-        "seed": [0, 1, 2, 3, 2**31 - 1],
-    }
-    found = ask(signature, TEXTS, **asked)
-    for text, answer, new, temperature, top_p, seed in zip(TEXTS, found, *asked.values()):
+OPTIONS = {
+    "max_new_tokens": [3, 9, 1, 99, 0],
+    "temperature": [0.0, 1.0, 0.7, -1.0, 2.5],
+    "top_p": [1.0, 0.9, 0.5, 0.3, 7.0],
+    "seed": [0, 1, 2, 3, 2**31 - 1],
+}
+
+
+def check_rows(model, tokenizer, found):
+    """Each text is what the pipeline makes of it alone, with the options of its row."""
+    for text, answer, new, temperature, top_p, seed in zip(TEXTS, found, *OPTIONS.values()):
         settings = {"max_new_tokens": min(max(new, 1), 9)}
         if temperature > 0:
             settings |= {"do_sample": True, "temperature": temperature, "top_p": min(top_p, 1.0)}
             settings |= {"seed": seed, "top_k": 20}
         assert [answer] == by_pipeline(model, tokenizer, "text-generation", [text], **settings)
-    again = ask(signature, TEXTS[:0:-1], **{name: row[:0:-1] for name, row in asked.items()})
+
+
+def test_options_of_each_row(made):
+    """Each row is as alone, whatever the others ask for."""
+    model, tokenizer = made(LLAMA)
+    signature = generate_text(model, tokenizer, max_new_tokens=9, top_k=20)
+    found = ask(signature, TEXTS, **OPTIONS)
+    check_rows(model, tokenizer, found)
+    again = ask(signature, TEXTS[:0:-1], **{name: row[:0:-1] for name, row in OPTIONS.items()})
     assert again == found[:0:-1]
-    assert ask(signature, [], **{name: [] for name in asked}) == []
+    assert ask(signature, [], **{name: [] for name in OPTIONS}) == []
+    assert UNSEEDED not in signature.facts
+
+
+@pytest.mark.slow
+def test_drawing_without_python(made, tmp_path, program):
+    model, tokenizer = made(LLAMA)
+    drawn = {"do_sample": True, "num_return_sequences": 3, "return_full_text": False, "seed": 4}
+    builders = {
+        "options": functools.partial(generate_text, max_new_tokens=9, top_k=20),
+        "drawn": functools.partial(text_generation, **drawn, **GREEDY),
+        "unseeded": functools.partial(text_generation, do_sample=True, **GREEDY),
+    }
+    version = model.export(tmp_path, tokenizer, signatures=builders, batch_sizes=[1], **GREEDY)
+    options = {
+        name: np.array(row, np.float32 if isinstance(row[0], float) else np.int32)
+        for name, row in OPTIONS.items()
+    }
+    texts = {"text": np.array(TEXTS, object)}
+    check_rows(
+        model, tokenizer, program.predict(version, texts | options, "options")["generated_text"]
+    )
+    found = program.predict(version, texts, "drawn")["generated_text"]
+    expected = by_pipeline(model, tokenizer, "text-generation", TEXTS, **drawn, **GREEDY)
+    assert found.tolist() == expected
+    check = serve_check(version, callers=[1], seconds=0)
+    assert check.problems == []
+    assert {each.signature_name for each in check.requests if each.unseeded} == {"unseeded"}
+    assert "| `unseeded` | sampled without a seed |" in Path(version, "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_tasks_without_python(made, monkeypatch, tmp_path, program):
+    model, tokenizer = made(T5)
+    monkeypatch.setattr(model.config, "task_specific_params", SPECIFIC, raising=False)
+    builders = {"translation": functools.partial(translation, **VARIED)}
+    version = model.export(
+        tmp_path, tokenizer, "summarization", signatures=builders, batch_sizes=[1], **VARIED
+    )
+    for task, signature in {
+        "summarization": "serving_default",
+        "translation": "translation",
+    }.items():
+        found = program.predict(version, {"text": np.array(TEXTS, object)}, signature)
+        (texts,) = found.values()
+        assert texts.tolist() == by_pipeline(model, tokenizer, task, TEXTS, **VARIED)
+
+
+@pytest.mark.parametrize("setting", [{"num_beams": 3}, {"temperature": 0.5}, {"seed": 4}])
+def test_settings_that_each_row_has(made, setting):
+    ((name, value),) = setting.items()
+    with pytest.raises(ValueError, match=f"{name} = {value}: generate_text samples without beams"):
+        generate_text(*made(LLAMA), max_new_tokens=3, **setting)
+
+
+def test_whether_answers_differ_from_call_to_call(made):
+    model, _ = made(LLAMA)
+    for settings, unseeded in [
+        ({"do_sample": True}, True),
+        ({"do_sample": True, "seed": 0}, False),
+        ({"temperature": 0.5}, False),
+    ]:
+        facts = Writer(model, model.generation_config, {**GREEDY, **settings}).facts
+        assert facts.get(UNSEEDED, False) == unseeded
 
 
 @pytest.mark.slow
@@ -271,12 +345,7 @@ def test_prefix_and_clean_up(made):
 def test_settings_of_a_task(made, monkeypatch, task):
     """T5's prefixes and lengths, for each task its own."""
     model, tokenizer = made(T5)
-    specific = {
-        "summarization": {"prefix": "sum: ", "max_length": 9, "num_beams": 2},
-        "translation_en_to_de": {"prefix": "en to de: ", "max_length": 5},
-        "translation_en_to_fr": {"num_beams": 2, "num_return_sequences": 2, "max_length": 7},
-    }
-    monkeypatch.setattr(model.config, "task_specific_params", specific, raising=False)
+    monkeypatch.setattr(model.config, "task_specific_params", SPECIFIC, raising=False)
     signature = build(task, model, tokenizer, VARIED)
     assert ask(signature, TEXTS) == by_pipeline(model, tokenizer, task, TEXTS, **VARIED)
     result = "summary_text" if task == "summarization" else "translation_text"
@@ -317,8 +386,32 @@ def test_ids_without_a_tokenizer(made, class_name):
     expected = model.generate(
         **inputs, num_beams=2, num_return_sequences=2, max_new_tokens=5, **VARIED
     )
-    np.testing.assert_array_equal(found, expected)
+    assert found.shape == (3, 2, expected.shape[1])  # by request, as servers split batches
+    np.testing.assert_array_equal(tf.reshape(found, expected.shape), expected)
     assert signature.facts["generation"]["num_beams"] == 2
+
+
+def test_a_body_whose_decoder_needs_ids(made):
+    """No text says what they are, so it is served with ids alone."""
+    model = made(T5)[0].base_model
+    assert default_task(model) is None
+    names = ["input_ids", "attention_mask", "decoder_input_ids", "decoder_attention_mask"]
+    assert set(tokens(model).function.structured_input_signature[1]) == set(names)
+    with pytest.raises(TypeError, match="TFAutoModel or TFAutoModelForTextEncoding makes, but the"):
+        build("feature-extraction", model, made(T5)[1], {})
+    assert default_task(made(BART)[0].base_model) == "feature-extraction"
+
+
+@pytest.mark.slow
+def test_sentences_without_tokens(made):
+    """Where no special token stands around them."""
+    model, tokenizer = made(GPT2)
+    settings = {"pooling": ["cls", "mean", "lasttoken"]}
+    signature = build("sentence-embeddings", model.base_model, tokenizer, settings)
+    found = np.array(ask(signature, [""]))
+    size = model.config.n_embd
+    assert found.shape == (1, 3 * size) and np.isfinite(found).all()
+    assert not found[0, size : 2 * size].any()
 
 
 @pytest.mark.parametrize(
@@ -347,41 +440,3 @@ def test_impossible_tasks(made):
     small = tfhf.TFT5ForConditionalGeneration(config_of(T5, vocab_size=99))
     with pytest.raises(ValueError, match="tokenizer has .* tokens, but the model knows only 99"):
         summarization(small, t5[1])
-
-
-def bloom(folder):
-    """Return a tokenizer that splits as BLOOM's."""
-    vocab = {character: i for i, character in enumerate(pre_tokenizers.ByteLevel.alphabet())}
-    backend = Tokenizer(models.BPE(vocab, []))
-    pattern = Regex(r" ?[^(\s|[.,!?…。，、।۔،])]+")
-    split = pre_tokenizers.Split(pattern, behavior="isolated")
-    bytes_alone = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.pre_tokenizer = pre_tokenizers.Sequence([split, bytes_alone])
-    return PreTrainedTokenizerFast(tokenizer_object=backend)
-
-
-def ctrl(folder):
-    """Return a tokenizer in Python."""
-    (folder / "vocab.json").write_text('{"<unk>": 0, "a</w>": 1}')
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    return transformers.CTRLTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
-
-
-def openai_gpt(folder):
-    """Return a tokenizer whose tokens end words."""
-    return transformers.OpenAIGPTTokenizer({"<unk>": 0, "a</w>": 1, "a": 2}, [])
-
-
-@pytest.mark.parametrize(
-    ("make", "fault"),
-    [
-        (openai_gpt, "its normalizer is BertNormalizer"),
-        (bloom, r"its pre_tokenizer is .* \?\["),
-        (ctrl, "its implementation is CTRLTokenizer"),
-    ],
-)
-def test_tokenizers_that_are_refused(make, fault, tmp_path):
-    """What graphs cannot do exactly is named."""
-    model = tfhf.TFGPT2LMHeadModel(config_of(GPT2, vocab_size=300))
-    with pytest.raises(UnsupportedTokenizerError, match=fault):
-        text_generation(model, make(tmp_path))

@@ -4,6 +4,7 @@ The slow tests ask exports in TensorFlow's C loader; the others ask the function
 """
 
 import functools
+import itertools
 import json
 import os
 import sys
@@ -14,7 +15,7 @@ import pytest
 import tensorflow as tf
 from golden import load, same
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import AlbertConfig, AlbertTokenizer, BertConfig
+from transformers import AlbertConfig, AlbertTokenizer
 
 import tfhf
 from tfhf.layers import Dense
@@ -33,7 +34,9 @@ TEXTS = [
 HEADS = {
     "feature-extraction": "Model",
     "fill-mask": "ForMaskedLM",
+    "multiple-choice": "ForMultipleChoice",
     "question-answering": "ForQuestionAnswering",
+    "sentence-embeddings": "Model",
     "text-classification": "ForSequenceClassification",
     "token-classification": "ForTokenClassification",
     "zero-shot-classification": "ForSequenceClassification",
@@ -205,6 +208,31 @@ def check_zero_shot_classification(ask, family, **options):
         np.testing.assert_allclose(outputs["scores"][i][:count], expected["scores"], atol=1e-5)
 
 
+def check_multiple_choice(ask, family):
+    model, tokenizer = model_and_tokenizer("multiple-choice", family)
+    texts = TEXTS[3:]
+    choices = [["a cat", "an empty story, or not", ""], ["b", "c", "d"]]
+    outputs = ask(text=texts, choices=choices)
+    assert outputs["scores"].shape == (2, 3)
+    for i, text in enumerate(texts):
+        tokens = tokenizer([text] * 3, choices[i], padding=True, return_tensors="np")
+        logits = model({name: value[None] for name, value in tokens.items()}).logits
+        np.testing.assert_allclose(outputs["scores"][i], tf.nn.softmax(logits)[0], atol=1e-5)
+        assert outputs["label"][i] == np.argmax(logits)
+
+
+EMBEDDINGS = {"pooling": ["mean", "max"], "max_length": 9}
+
+
+def check_sentence_embeddings(ask, family):
+    prompts = {"prompts": {"query": "query: "}, "default_prompt_name": "query"}
+    encoder = tfhf.SentenceEncoder(
+        *model_and_tokenizer("sentence-embeddings", family), **EMBEDDINGS, **prompts
+    )
+    expected = encoder.encode(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(ask(text=TEXTS)["embedding"], expected, atol=1e-5)
+
+
 CHECKS = {
     "feature-extraction": (check_feature_extraction, {}),
     "fill-mask": (check_fill_mask, {"top_k": 3}),
@@ -213,6 +241,14 @@ CHECKS = {
     "token-classification": (check_token_classification, {}),
     "zero-shot-classification": (check_zero_shot_classification, {}),
 }
+#: What there is no pipeline for; in one family.
+OTHER_CHECKS = {
+    "multiple-choice": (check_multiple_choice, {}),
+    "sentence-embeddings": (
+        check_sentence_embeddings,
+        {**EMBEDDINGS, "prompt": "query: ", "normalize": True},
+    ),
+}
 
 
 @pytest.mark.parametrize(
@@ -220,21 +256,25 @@ CHECKS = {
     [
         ("feature-extraction", "albert"),
         ("fill-mask", "roberta"),
+        ("multiple-choice", "albert"),
         ("question-answering", "bert"),
+        ("sentence-embeddings", "albert"),
         ("token-classification", "roberta"),
         ("zero-shot-classification", "bert"),
     ],
 )
 def test_answers_are_the_pipelines(task, family):
-    check, settings = CHECKS[task]
+    check, settings = (CHECKS | OTHER_CHECKS)[task]
     check(Direct(task, family, **settings), family)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("task", CHECKS)
+@pytest.mark.parametrize(
+    ("task", "family"),
+    [*itertools.product(CHECKS, FAMILIES), *((task, "albert") for task in OTHER_CHECKS)],
+)
 def test_answers_without_python(tmp_path, program, task, family):
-    check, settings = CHECKS[task]
+    check, settings = (CHECKS | OTHER_CHECKS)[task]
     ask = Exported(tmp_path / "served", program, task, family, **settings)
     check(ask, family)
     assert lowest_tf_serving(ask.version) in ("2.12", "2.13")
@@ -345,56 +385,23 @@ def test_no_mask_and_no_text():
     assert outputs["token_str"][1][0][0] != b""
 
 
-@pytest.mark.parametrize("shown", ["model", "encoder"])
-def test_sentence_embeddings(tmp_path, shown):
+def test_a_sentence_encoder(tmp_path, program):
+    """The layer after the model is in its export, too."""
     model, tokenizer = model_and_tokenizer("feature-extraction", "bert")
     dense = Dense(model.config.hidden_size, 3, activation=tf.tanh)
     dense.build()
     encoder = tfhf.SentenceEncoder(
         model,
         tokenizer,
-        pooling=["mean", "max"] if shown == "model" else ["lasttoken"],
-        after=[] if shown == "model" else [dense],
+        pooling=["lasttoken"],
+        after=[dense],
         max_length=9,
         prompts={"query": "query: "},
         default_prompt_name="query",
     )
-    if shown == "encoder":
-        served = tf.saved_model.load(encoder.export(tmp_path)).signatures["serving_default"]
-        vectors = served(text=tf.constant(TEXTS))["embedding"]
-        expected = encoder.encode(TEXTS)
-        assert vectors.shape == (len(TEXTS), 3)
-    else:
-        settings = {"pooling": ["mean", "max"], "max_length": 9, "prompt": "query: "}
-        signature = signatures.build(
-            "sentence-embeddings", model, tokenizer, settings | {"normalize": True}
-        )
-        vectors = signature.function(text=tf.constant(TEXTS))["embedding"]
-        expected = encoder.encode(TEXTS, normalize_embeddings=True)
-    np.testing.assert_allclose(vectors, expected, atol=1e-5)
-
-
-def test_multiple_choice():
-    tokenizer = model_and_tokenizer("text-classification", "bert")[1]
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=12,
-        max_position_embeddings=64,
-        initializer_range=0.5,
-    )
-    model = tfhf.TFBertForMultipleChoice(config)
-    signature = signatures.build("multiple-choice", model, tokenizer, {})
-    choices = [["a cat", "an empty story, or not", ""], ["b", "c", "d"]]
-    outputs = signature.function(text=tf.constant(TEXTS[:2]), choices=tf.constant(choices))
-    assert outputs["scores"].shape == (2, 3)
-    for i, text in enumerate(TEXTS[:2]):
-        tokens = tokenizer([text] * 3, choices[i], padding=True, return_tensors="np")
-        logits = model({name: value[None] for name, value in tokens.items()}).logits
-        np.testing.assert_allclose(outputs["scores"][i], tf.nn.softmax(logits)[0], atol=1e-5)
-        assert outputs["label"][i] == np.argmax(logits)
+    served = program.predict(encoder.export(tmp_path), {"text": np.array(TEXTS, object)})
+    assert served["embedding"].shape == (len(TEXTS), 3)
+    np.testing.assert_allclose(served["embedding"], encoder.encode(TEXTS), atol=1e-5)
 
 
 def test_extra_signatures(tmp_path, program, classifier, tokenizer):

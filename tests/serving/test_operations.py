@@ -7,8 +7,12 @@ import tensorflow_text as tf_text
 from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
 from tfhf.serving.operations import (
+    CORE_OPERATIONS,
+    NEW_OPERATIONS,
+    PYTHON_OPERATIONS,
     TEXT_OPERATIONS,
     check_operations,
+    lowest_tf_serving,
     op_libraries,
     operations_of,
     remove_xla,
@@ -78,6 +82,48 @@ def test_foreign_operations_are_named(tmp_path, operation, function):
     save(tmp_path, function)
     with pytest.raises(ValueError, match=f"TF Serving does not have: {operation};"):
         check_operations(tmp_path)
+
+
+def write(folder, *operations):
+    """Write a SavedModel that has these operations, and does nothing."""
+    proto = saved_model_pb2.SavedModel()
+    nodes = proto.meta_graphs.add().graph_def.node
+    for i, operation in enumerate(operations):
+        nodes.add(name=str(i), op=operation)
+    (folder / "saved_model.pb").write_bytes(proto.SerializeToString())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("operations", "lowest"),
+    [
+        (["MatMul", "FastWordpieceTokenizeWithOffsets"], "2.12"),
+        (["RaggedFillEmptyRows", "MatMul"], "2.13"),
+        (["FFTND", "RaggedFillEmptyRows"], "2.15"),
+        (["CheckPinned"], "2.18"),
+        (["MatMul", "DecodeWebP", "FFTND"], "2.20"),
+    ],
+)
+def test_the_lowest_version_that_has_all(tmp_path, operations, lowest):
+    check_operations(write(tmp_path, *operations))
+    assert lowest_tf_serving(tmp_path) == lowest
+
+
+@pytest.mark.parametrize("operation", ["DecodeJxl", "XlaLaunch", "NoSuchOperation"])
+def test_what_the_newest_version_has_not(tmp_path, operation):
+    """TensorFlow 2.21 has the first one."""
+    with pytest.raises(ValueError, match=f"TF Serving does not have: {operation};"):
+        check_operations(write(tmp_path, "MatMul", operation))
+
+
+def test_core_operations_are_those_of_tensorflow():
+    """The list in the repository is that of 2.20; 2.21 has more."""
+    installed = {name for name in dir(tf.raw_ops) if not name.startswith("_")}
+    newer = {"2.20": set(), "2.21": {"DecodeJxl"}}[".".join(tf.__version__.split(".")[:2])]
+    assert installed - CORE_OPERATIONS == newer
+    assert CORE_OPERATIONS - installed == set()
+    assert PYTHON_OPERATIONS < CORE_OPERATIONS
+    assert all(added < CORE_OPERATIONS for added in NEW_OPERATIONS.values())
 
 
 def test_each_text_operation_is_in_its_library():

@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 from concurrent.futures import wait
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -193,6 +194,9 @@ def test_a_process_that_dies_says_so(exported, program):
     process._reader.join()
     with pytest.raises(RuntimeError, match="the process ended without an answer"):
         process.predict({"text": ["film"]})
+    # The reader has given up, and is not yet gone.
+    process._reader = SimpleNamespace(is_alive=lambda: True, join=lambda: None)
+    assert isinstance(process.submit(request).exception(timeout=30), RuntimeError)
     process.close()
 
 

@@ -1,7 +1,10 @@
 """serve_check: what it finds, and what it cannot overlook."""
 
 import io
+import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -9,8 +12,10 @@ import rich.console
 import tensorflow as tf
 
 from tfhf.serving import serve_check
+from tfhf.serving.export import SIGNATURES_FILE
 from tfhf.serving.saved_model_process import SavedModelProcess
-from tfhf.serving.serve_check import _difference
+from tfhf.serving.serve_check import _difference, _require_same_rows
+from tfhf.serving.signatures import UNSEEDED
 from tfhf.serving.warmup import write_warmup_requests
 
 
@@ -93,6 +98,66 @@ def test_an_answer_that_is_another(films, monkeypatch):
     table = shown(check)
     assert "label is [b'[red]x'], and [b'" in table and "out of luck" in table
     assert check.timings == []
+
+
+def save(folder, function, requests):
+    """Save a function of whole numbers, with requests."""
+    module = tf.Module()
+    module.function = tf.function(function, [tf.TensorSpec([None], tf.int32, "numbers")])
+    tf.saved_model.save(module, folder, module.function)
+    inputs = [{"numbers": tf.constant(numbers)} for numbers in requests]
+    write_warmup_requests(folder, "numbers", {"serving_default": inputs})
+
+
+def test_what_is_sampled_without_a_seed(tmp_path, program):
+    def throw(numbers):
+        draws = tf.raw_ops.RandomUniformInt(
+            shape=[tf.size(numbers), 4], minval=0, maxval=2**30, seed=0, seed2=0
+        )
+        return {"draws": draws[:, : 2 + draws[0, 0] % 2]}  # of one length or another
+
+    save(tmp_path, throw, [[1], [2, 3]])
+    assert len(serve_check(tmp_path, callers=[1], seconds=0).problems) == 2
+    facts = {"serving_default": {UNSEEDED: True}}
+    (tmp_path / SIGNATURES_FILE).write_text(json.dumps(facts))
+    check = serve_check(tmp_path, callers=[1], seconds=0)
+    assert check.problems == [] and len(check.timings) == 2
+    table = shown(check)
+    assert "sampled without a seed: as many rows, of the same types" in table
+    assert "as with Python" not in table
+
+
+def test_samples_of_other_rows_or_types():
+    expected = np.zeros((2, 3), np.int32)
+    assert _require_same_rows("draws", np.ones((2, 5), np.int32), expected) == 0
+    for other in (np.zeros((1, 3), np.int32), np.zeros(2, np.int32), np.zeros((2, 3))):
+        with pytest.raises(ValueError, match=r"draws is .* and int32 \(2, 3\) with Python"):
+            _require_same_rows("draws", other, expected)
+
+
+def test_a_request_that_fails(tmp_path, program):
+    save(tmp_path, lambda numbers: {"found": tf.gather([5, 6], numbers)}, [[0], [1, 7], [0, 1, 0]])
+    check = serve_check(tmp_path, callers=[1], seconds=0)
+    (problem,) = check.problems
+    assert problem.startswith("serving_default, batch of 2: ") and "7 is not in" in problem
+    assert [timing.batch_size for timing in check.timings] == [1, 3]
+
+
+def test_a_request_that_ends_the_process(tmp_path, program, monkeypatch):
+    predict = SavedModelProcess.predict
+
+    def fatal(self, inputs, signature_name):
+        if len(inputs["numbers"]) == 1:
+            os.kill(self._process.pid, signal.SIGKILL)
+        return predict(self, inputs, signature_name)
+
+    monkeypatch.setattr(SavedModelProcess, "predict", fatal)
+    save(tmp_path, lambda numbers: {"found": numbers + 1}, [[0, 1], [2], [0, 1, 2]])
+    check = serve_check(tmp_path, callers=[1], seconds=0)
+    assert len(check.requests) == 2 and check.timings == []
+    (problem,) = check.problems
+    assert problem.startswith("serving_default, batch of 1: the process ended without an answer")
+    assert "exit status -9" in shown(check)
 
 
 def test_the_version(films):

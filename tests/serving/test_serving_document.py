@@ -1,5 +1,6 @@
 """The commands and the program of docs/serving.md that ask a server do what they say."""
 
+import inspect
 import json
 import re
 import shutil
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from loopback_server import LoopbackServer
+
+from tfhf.serving.signatures import TASKS
 
 DOCUMENT = Path(__file__).parents[2] / "docs/serving.md"
 
@@ -24,6 +27,17 @@ def blocks(exported, tmp_path_factory):
     found = re.findall(r"```(\w+)\n(.*?)```", section, re.DOTALL)
     yield {name: [text for language, text in found if language == name] for name, _ in found}
     server.close()
+
+
+def test_every_task_and_its_settings_are_in_the_table():
+    section = DOCUMENT.read_text(encoding="utf-8").split("### Tasks")[1].split("### ")[0]
+    rows = [line.split("|") for line in section.splitlines() if line.startswith("| `")]
+    settings = {re.findall("`(.*?)`", row[1])[0]: row[4] for row in rows}
+    assert set(settings) == set(TASKS)
+    for name, task in TASKS.items():
+        for parameter in inspect.signature(task.builder).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY and parameter.name != "task":
+                assert f"`{parameter.name}`" in settings[name]
 
 
 def test_curl(blocks):

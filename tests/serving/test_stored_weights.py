@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from transformers import BertConfig, GPT2Config
+from transformers import BertConfig, GPT2Config, T5Config
 
 import tfhf
 from tfhf.serving.stored_weights import StoredWeight
@@ -97,6 +97,32 @@ def test_without_python(tmp_path, program, classifier, tokenizer, storage):
     expected = served(text=tf.constant(TEXTS))
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-6)
     assert found["label"].tolist() == expected["label"].numpy().tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("class_name", "config"),
+    [
+        ("TFGPT2LMHeadModel", GPT2Config(vocab_size=9000, n_embd=64, n_layer=2, n_head=2)),
+        (
+            "TFT5ForConditionalGeneration",
+            T5Config(vocab_size=9000, d_model=64, d_ff=128, num_heads=2, decoder_start_token_id=0),
+        ),
+    ],
+)
+def test_tied_weights_are_there_once(tmp_path, class_name, config):
+    """And nothing of an optimizer is."""
+    model = getattr(tfhf, class_name)(config)
+    model.compile("adam")
+    model.optimizer.build(model.trainable_variables)
+    model.generation_config.max_new_tokens = 3
+    version = model.export(tmp_path)
+    weights = sum(weight.numpy().nbytes for weight in model.weights)
+    assert weights <= size_of(version) < 1.05 * weights
+    stored = [shape for _, shape in tf.train.list_variables(f"{version}/variables/variables")]
+    expected = [list(weight.shape) for weight in model.variables]
+    assert sorted(stored) == sorted([[], *expected])  # one says what is where
+    assert stored.count([9000, 64]) == 1
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -248,6 +249,17 @@ def test_sentences_are_as_long_as_reviews(tmp_path):
     assert [len(text.split()) + 2 for text in sentences] == lengths[:50].tolist()
     words = {f"word{i}" for i in range(material.FIRST_ID, 100)}
     assert {word for text in sentences for word in text.split()} <= words
+
+
+def test_prompts_have_one_length_in_tokens(tmp_path):
+    material.write_byte_level_tokenizer(tmp_path, 1500)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    path = material.write_sentences(
+        tmp_path / "prompts.json", 100_000, np.full(64, 5), first_id=10_000
+    )
+    prompts = json.loads(Path(path).read_text())
+    assert len(set(prompts)) == 64
+    assert len({len(tokenizer.encode(prompt).ids) for prompt in prompts}) == 1
 
 
 def test_the_best_of_several_batch_sizes_is_taken(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tfhf.cli.checkpoints import load_trained
+from tfhf.cli.checkpoints import load_trained, loading
 from tfhf.cli.options import Revision, Settings, Tokenizer, examples, settings
 from tfhf.cli.tasks import EXPORTED_TASKS, plain_name, task_words
 
@@ -38,11 +38,20 @@ def export(
 ) -> None:
     """Write a checkpoint and its tokenizer as the next version of a served model."""
     options = settings(setting)
+    hub = {} if revision is None else {"revision": revision}
+    if task == "sentence-embeddings":  # whose checkpoint says how states become a vector
+        if tokenizer is not None:
+            raise typer.BadParameter(f"--tokenizer: {task} takes that of the checkpoint")
+        from tfhf.sentence_encoder import SentenceEncoder
+
+        with loading(model):
+            encoder = SentenceEncoder.from_pretrained(model, **hub)
+        typer.echo(encoder.export(directory, **options))
+        return
 
     from tfhf.serving.signatures import TASKS
     from tfhf.tokenization import AutoTokenizer
 
-    hub = {} if revision is None else {"revision": revision}
     auto_class, *_ = TASKS[plain_name(task)].auto_classes
     loaded = load_trained(auto_class, model, task, **hub)
     texts = AutoTokenizer.from_pretrained(tokenizer or model, **({} if tokenizer else hub))

@@ -52,8 +52,12 @@ def _to_array(name: str, value: Any, spec: tf.TensorSpec) -> np.ndarray:
     dtype = spec.dtype.as_numpy_dtype
     try:
         array = np.array(value, dtype)
-        if spec.dtype.is_integer and np.asarray(value).dtype.kind == "f" and array.size:
-            raise TypeError("there are fractions")
+        if spec.dtype.is_integer and array.size:
+            given = np.asarray(value)
+            if given.dtype.kind == "f":
+                raise TypeError("there are fractions")
+            if given.dtype.kind in "iu" and (given != array).any():
+                raise OverflowError(f"there are numbers from {given.min()} to {given.max()}")
     except (OverflowError, TypeError, ValueError) as error:
         raise ValueError(
             f"{name}: expected rows of {spec.dtype.name}, of equal lengths: {error}"
@@ -74,7 +78,8 @@ def concatenated(arrays: list[np.ndarray], spec: tf.TensorSpec) -> np.ndarray:
     """Join arrays along the first axis; along the others, all become as long as the longest.
 
     Args:
-        arrays: what was answered, in order. Scalars are the same in each.
+        arrays: what was answered, in order. Scalars are the same in each. Of an empty one, axes
+            may be missing.
         spec: the output that they are.
     """
     dtype = spec.dtype.as_numpy_dtype
@@ -83,8 +88,9 @@ def concatenated(arrays: list[np.ndarray], spec: tf.TensorSpec) -> np.ndarray:
         return np.zeros((0, *(size or 0 for size in sizes)), dtype)
     if arrays[0].ndim == 0:
         return arrays[0]
-    shapes = [array.shape[1:] for array in arrays]
-    longest = np.max(shapes, axis=0).astype(int)
+    rank = max(array.ndim for array in arrays)
+    arrays = [array.reshape(array.shape + (0,) * (rank - array.ndim)) for array in arrays]
+    longest = np.max([array.shape[1:] for array in arrays], axis=0).astype(int)
     filler = "" if dtype is object else 0
     filled = []
     for array in arrays:

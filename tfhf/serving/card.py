@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfhf.modeling import TFPreTrainedModel
 from tfhf.serving.operations import TF_SERVING, lowest_tf_serving, operations_of
-from tfhf.serving.signatures import Signature
+from tfhf.serving.signatures import UNSEEDED, Signature
 
 CARD_FILE = "README.md"
 
@@ -98,7 +98,9 @@ def write_card(
 
 def _row(name: str, signature: Signature) -> str:
     inputs = signature.function.structured_input_signature[1]
-    cells = [f"`{name}`", signature.facts.get("task", "")]
+    facts = signature.facts
+    words = [facts.get("task"), "sampled without a seed" if facts.get(UNSEEDED) else None]
+    cells = [f"`{name}`", ", ".join(filter(None, words))]
     cells += [_specs(specs) for specs in (inputs, signature.function.structured_outputs)]
     return f"| {' | '.join(cells)} |"
 

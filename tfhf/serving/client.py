@@ -3,8 +3,9 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from tfhf.serving.connection import (
     ServingError,
     VersionStatus,
     too_late,
+    unreadable,
 )
 from tfhf.serving.rest_connection import RestConnection
 
@@ -42,7 +44,9 @@ class ServingClient:
         version: Which version; default: the newest one that is served.
         label: The label of the version, in place of its number.
         batch_size: The most rows of one request; best the server's ``max_batch_size``.
-        timeout: The deadline of a call, in seconds: all its requests and retries.
+        timeout: The deadline of a call, in seconds: all its requests and retries, and the time
+            until a thread is free for them. Over REST, an answer that comes bit by bit may take
+            longer than that to `signatures`, `status` and `is_ready`.
         retries: How often a request is tried again.
         connections: How many requests run at the same time.
         headers: What every request carries: ``{"authorization": "Bearer …"}``.
@@ -117,14 +121,13 @@ class ServingClient:
             ValueError: The inputs do not fit the signature.
         """
         deadline = _Deadline(self.timeout if timeout is None else timeout)
-        asked = [
-            self._threads.submit(ask, deadline)
-            for ask in self._requests(inputs, signature_name, deadline)
-        ]
+        before = self._signatures.get(signature_name)
         try:
-            return self._joined([future.result() for future in asked], signature_name)
-        finally:
-            _cancel(asked)  # if one fails, the others are in vain
+            return self._predict(inputs, signature_name, deadline)
+        except (ServingError, ValueError) as error:
+            if not self._is_another(signature_name, before, error, deadline):
+                raise
+        return self._predict(inputs, signature_name, deadline)
 
     async def apredict(
         self,
@@ -135,15 +138,16 @@ class ServingClient:
     ) -> dict[str, np.ndarray]:
         """As `predict`, while others run: ``outputs = await client.apredict(["a joy"])``."""
         deadline = _Deadline(self.timeout if timeout is None else timeout)
-        requests = await asyncio.wrap_future(
-            self._threads.submit(self._requests, inputs, signature_name, deadline)
-        )
-        asked = [self._threads.submit(ask, deadline) for ask in requests]
-        try:
-            answers = await asyncio.gather(*map(asyncio.wrap_future, asked))
-        finally:
-            _cancel(asked)
-        return self._joined(answers, signature_name)
+        before = self._signatures.get(signature_name)
+        async with self._until(deadline):
+            try:
+                return await self._apredict(inputs, signature_name, deadline)
+            except (ServingError, ValueError) as error:
+                if not await self._in_thread(
+                    self._is_another, signature_name, before, error, deadline
+                ):
+                    raise
+            return await self._apredict(inputs, signature_name, deadline)
 
     def signatures(self, *, timeout: float | None = None) -> dict[str, ServedSignature]:
         """Ask which signatures the model has, and which tensors they take and give.
@@ -161,7 +165,8 @@ class ServingClient:
 
     async def asignatures(self, *, timeout: float | None = None) -> dict[str, ServedSignature]:
         """As `signatures`, while others run."""
-        return await asyncio.wrap_future(self._threads.submit(self.signatures, timeout=timeout))
+        async with self._until(_Deadline(self.timeout if timeout is None else timeout)):
+            return await self._in_thread(self.signatures, timeout=timeout)
 
     def status(self, *, timeout: float | None = None) -> list[VersionStatus]:
         """Ask which versions of the model the server knows, and whether they are served.
@@ -179,7 +184,8 @@ class ServingClient:
 
     async def astatus(self, *, timeout: float | None = None) -> list[VersionStatus]:
         """As `status`, while others run."""
-        return await asyncio.wrap_future(self._threads.submit(self.status, timeout=timeout))
+        async with self._until(_Deadline(self.timeout if timeout is None else timeout)):
+            return await self._in_thread(self.status, timeout=timeout)
 
     def is_ready(self, *, timeout: float = 5.0) -> bool:
         """Whether the server is there and serves the model; asked once, without retries."""
@@ -191,7 +197,11 @@ class ServingClient:
 
     async def ais_ready(self, *, timeout: float = 5.0) -> bool:
         """As `is_ready`, while others run."""
-        return await asyncio.wrap_future(self._threads.submit(self.is_ready, timeout=timeout))
+        try:
+            async with self._until(_Deadline(timeout)):
+                return await self._in_thread(self.is_ready, timeout=timeout)
+        except ServingError:
+            return False
 
     def close(self) -> None:
         """Let the server go, once what is asked is answered."""
@@ -204,20 +214,81 @@ class ServingClient:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _predict(
+        self, inputs: Any, signature_name: str, deadline: "_Deadline"
+    ) -> dict[str, np.ndarray]:
+        signature, requests = self._requests(inputs, signature_name, deadline)
+        asked = [self._threads.submit(ask, deadline) for ask in requests]
+        try:
+            return self._joined([future.result(deadline.left()) for future in asked], signature)
+        except TimeoutError as error:
+            raise too_late(self.model, deadline.timeout) from error
+        finally:
+            _cancel(asked)  # if one fails, the others are in vain
+
+    async def _apredict(
+        self, inputs: Any, signature_name: str, deadline: "_Deadline"
+    ) -> dict[str, np.ndarray]:
+        signature, requests = await self._in_thread(
+            self._requests, inputs, signature_name, deadline
+        )
+        asked = [self._threads.submit(ask, deadline) for ask in requests]
+        try:
+            answers = await asyncio.gather(*map(asyncio.wrap_future, asked))
+        finally:
+            _cancel(asked)
+        return self._joined(answers, signature)
+
+    async def _in_thread(
+        self, function: Callable[..., Result], *arguments: Any, **options: Any
+    ) -> Result:
+        return await asyncio.wrap_future(self._threads.submit(function, *arguments, **options))
+
+    @asynccontextmanager
+    async def _until(self, deadline: "_Deadline") -> AsyncIterator[None]:
+        """Await no longer than that."""
+        try:
+            async with asyncio.timeout(deadline.left()):
+                yield
+        except TimeoutError as error:
+            raise too_late(self.model, deadline.timeout) from error
+
+    def _is_another(
+        self,
+        signature_name: str,
+        before: ServedSignature | None,
+        error: Exception,
+        deadline: "_Deadline",
+    ) -> bool:
+        """Whether a new version has come with another signature, which an error may be due to.
+
+        Args:
+            signature_name: The signature that was asked.
+            before: What was known of it before; ``None``: nothing, so it was read just now.
+            error: What went wrong.
+            deadline: Until when the server may be asked.
+        """
+        if before is None or self.model.version is not None:
+            return False
+        if isinstance(error, ServingError) and error.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+            return False
+        self._signatures = self.signatures(timeout=deadline.left())
+        return self._signatures.get(signature_name) != before
+
     def _requests(
         self, inputs: Any, signature_name: str, deadline: "_Deadline"
-    ) -> list[Callable[["_Deadline"], dict[str, np.ndarray]]]:
+    ) -> tuple[ServedSignature, list[Callable[["_Deadline"], dict[str, np.ndarray]]]]:
         """Check and split inputs; what is returned asks for a part each."""
-        if signature_name not in self._signatures:
-            self._signatures |= self._ask(
-                lambda left: self._connection.signatures(self.model, left), deadline
-            )
-        if signature_name not in self._signatures:
+        known = self._signatures
+        if signature_name not in known:
+            known = self._ask(lambda left: self._connection.signatures(self.model, left), deadline)
+            self._signatures = known
+        if signature_name not in known:
             raise ValueError(
-                f"signature_name: {self.model} has {', '.join(sorted(self._signatures))}, "
+                f"signature_name: {self.model} has {', '.join(sorted(known))}, "
                 f"but no {signature_name!r}"
             )
-        signature = self._signatures[signature_name]
+        signature = known[signature_name]
         arrays, rows = checked_inputs(inputs, signature.inputs)
 
         def ask_for(first: int) -> Callable[["_Deadline"], dict[str, np.ndarray]]:
@@ -232,7 +303,7 @@ class ServingClient:
                 deadline,
             )
 
-        return [ask_for(first) for first in range(0, rows, self.batch_size)]
+        return signature, [ask_for(first) for first in range(0, rows, self.batch_size)]
 
     def _ask(self, ask: Callable[[float], Result], deadline: "_Deadline") -> Result:
         """Ask until there is an answer, or no use in asking."""
@@ -253,13 +324,15 @@ class ServingClient:
         raise AssertionError  # the last attempt has returned or raised
 
     def _joined(
-        self, answers: list[dict[str, np.ndarray]], signature_name: str
+        self, answers: list[dict[str, np.ndarray]], signature: ServedSignature
     ) -> dict[str, np.ndarray]:
         """Put the rows of all answers one after the other."""
-        specs = self._signatures[signature_name].outputs
+        for answer in answers:
+            if missing := signature.outputs.keys() - answer:
+                raise unreadable(self.model, f"it has no {', '.join(sorted(missing))}")
         return {
             name: decoded(name, concatenated([answer[name] for answer in answers], spec))
-            for name, spec in specs.items()
+            for name, spec in signature.outputs.items()
         }
 
 
@@ -278,12 +351,12 @@ def _connect(
     url: str, headers: Mapping[str, str], connections: int, row_format: bool
 ) -> Connection:
     parts = urlsplit(url)
-    if parts.scheme in ("http", "https"):
-        return RestConnection(url, headers, connections, row_format)
-    if parts.scheme not in ("grpc", "grpcs") or not parts.netloc:
+    if parts.scheme not in ("http", "https", "grpc", "grpcs") or not parts.hostname:
         raise ValueError(
             f"url: expected http://…, https://…, grpc://… or grpcs://…, but it is {url!r}"
         )
+    if parts.scheme in ("http", "https"):
+        return RestConnection(url, headers, connections, row_format)
     if row_format:
         raise ValueError("row_format: gRPC has no rows; expected it with http:// or https://")
     try:

@@ -86,3 +86,8 @@ def too_late(model: ServedModel, timeout: float) -> ServingError:
 def refused(model: ServedModel, code: str, words: str) -> ServingError:
     """Say what the server says."""
     return ServingError(code, f"the server answers about {model}: {words.strip()} ({code})")
+
+
+def unreadable(model: ServedModel, why: str) -> ServingError:
+    """Say that an answer is not what it should be: that of another server, or another version."""
+    return ServingError("INTERNAL", f"the server's answer about {model} cannot be read: {why}")

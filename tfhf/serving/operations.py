@@ -4,8 +4,9 @@
 Python. These are TensorFlow's own, of the same version, and a part of TensorFlow Text's.
 
 Sources: TensorFlow's operations are those in ``tensorflow/_api/v2/raw_ops`` of its releases 2.12
-to 2.21, compared with one another. TensorFlow Text's are those that TF Serving links by its
-``SUPPORTED_TENSORFLOW_OPS``: version 2.12 of it until TF Serving 2.19, 2.20 in TF Serving 2.20.
+to 2.20, compared with one another; ``core_operations.txt`` has those of 2.20. TensorFlow Text's are
+those that TF Serving links by its ``SUPPORTED_TENSORFLOW_OPS``: version 2.12 of it until TF Serving
+2.19, 2.20 in TF Serving 2.20.
 """
 
 import os
@@ -13,12 +14,18 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2, graph_pb2, node_def_pb2
 from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
 #: Versions of TF Serving, the oldest first.
 TF_SERVING = tuple(f"2.{minor}" for minor in range(12, 21))
+
+#: TensorFlow's own operations, of the newest of these versions.
+CORE_OPERATIONS = frozenset(
+    line
+    for line in Path(__file__).with_name("core_operations.txt").read_text().splitlines()
+    if not line.startswith("#")
+)
 
 # Version -> what TensorFlow has only since then, but for operations of TPUs and of tf.data.
 NEW_OPERATIONS = {
@@ -56,7 +63,6 @@ NEW_OPERATIONS = {
     "2.16": {"ConvertToCooTensor"},
     "2.18": {"CheckPinned"},
     "2.20": {"DecodeWebP"},
-    "2.21": {"DecodeJxl"},
 }
 
 # TensorFlow has these, but they call back into a Python interpreter.
@@ -107,6 +113,7 @@ def operations_of(saved_model: str | os.PathLike[str]) -> list[str]:
 
     Example:
         >>> import tempfile
+        >>> import tensorflow as tf
         >>> module = tf.Module()
         >>> module.twice = tf.function(lambda x: x + x, [tf.TensorSpec([], tf.float32)])
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -131,9 +138,7 @@ def check_operations(saved_model: str | os.PathLike[str]) -> None:
     Raises:
         ValueError: It uses operations that TF Serving does not link; the message names them.
     """
-    served = frozenset(dir(tf.raw_ops)).union(*TEXT_OPERATIONS.values()) - PYTHON_OPERATIONS
-    for version, added in NEW_OPERATIONS.items():
-        served -= frozenset() if version in TF_SERVING else added
+    served = CORE_OPERATIONS.union(*TEXT_OPERATIONS.values()) - PYTHON_OPERATIONS
     foreign = [operation for operation in operations_of(saved_model) if operation not in served]
     if foreign:
         raise ValueError(
@@ -154,6 +159,7 @@ def lowest_tf_serving(saved_model: str | os.PathLike[str]) -> str:
 
     Example:
         >>> import tempfile
+        >>> import tensorflow as tf
         >>> module = tf.Module()
         >>> module.f = tf.function(lambda x: tf.sin(x), [tf.TensorSpec([], tf.float32)])
         >>> with tempfile.TemporaryDirectory() as folder:

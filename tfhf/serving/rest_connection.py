@@ -4,7 +4,8 @@ Source: https://www.tensorflow.org/tfx/serving/api_rest
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from tfhf.serving.connection import (
     no_answer,
     refused,
     too_late,
+    unreadable,
 )
 
 CODES = {
@@ -65,6 +67,11 @@ class RestConnection:
         timeout: float,
     ) -> dict[str, np.ndarray]:
         """Ask a signature."""
+        for name, array in inputs.items():
+            if array.dtype != object and not np.isfinite(array).all():
+                raise ValueError(
+                    f"{name}: JSON has no NaN and no infinity; expected finite numbers"
+                )
         columns = {name: _to_json(array) for name, array in inputs.items()}
         body: dict[str, Any] = {"signature_name": signature_name}
         if self.row_format:
@@ -75,36 +82,39 @@ class RestConnection:
         else:
             body["inputs"] = columns
         answer = self._ask(model, ":predict", timeout, body)
-        found = answer["predictions"] if self.row_format else answer["outputs"]
         specs = signature.outputs
-        if len(specs) == 1:  # then its name is left out
-            (name,) = specs
-            found = [{name: row} for row in found] if self.row_format else {name: found}
-        if self.row_format:
-            found = {name: [row[name] for row in found] for name in specs}
-        return {name: _from_json(found[name], spec) for name, spec in specs.items()}
+        with _reading(model):
+            found = answer["predictions"] if self.row_format else answer["outputs"]
+            if len(specs) == 1:  # then its name is left out
+                (name,) = specs
+                found = [{name: row} for row in found] if self.row_format else {name: found}
+            if self.row_format:
+                found = {name: [row[name] for row in found] for name in specs}
+            return {name: _from_json(found[name], spec) for name, spec in specs.items()}
 
     def signatures(self, model: ServedModel, timeout: float) -> dict[str, ServedSignature]:
         """Ask which signatures there are."""
-        metadata = self._ask(model, "/metadata", timeout)["metadata"]
-        found = metadata["signature_def"]["signature_def"]
-        return {
-            name: ServedSignature(_specs(entry["inputs"]), _specs(entry["outputs"]))
-            for name, entry in found.items()
-            if entry.get("inputs")  # not what loads the variables
-        }
+        answer = self._ask(model, "/metadata", timeout)
+        with _reading(model):
+            found = answer["metadata"]["signature_def"]["signature_def"]
+            return {
+                name: ServedSignature(_specs(entry["inputs"]), _specs(entry["outputs"]))
+                for name, entry in found.items()
+                if entry.get("inputs")  # not what loads the variables
+            }
 
     def status(self, model: ServedModel, timeout: float) -> list[VersionStatus]:
         """Ask which versions there are."""
-        versions = self._ask(model, "", timeout)["model_version_status"]
-        return [
-            VersionStatus(
-                int(version["version"]),
-                version["state"],
-                version.get("status", {}).get("error_message", ""),
-            )
-            for version in versions
-        ]
+        answer = self._ask(model, "", timeout)
+        with _reading(model):
+            return [
+                VersionStatus(
+                    int(version["version"]),
+                    version["state"],
+                    version.get("status", {}).get("error_message", ""),
+                )
+                for version in answer["model_version_status"]
+            ]
 
     def close(self) -> None:
         """Let the server go."""
@@ -125,14 +135,27 @@ class RestConnection:
             raise too_late(model, timeout) from error
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
             raise no_answer(self.url) from error
+        except requests.RequestException as error:
+            raise refused(model, "UNKNOWN", str(error)) from error
         try:
             answer = response.json()
         except requests.JSONDecodeError:  # a gateway's page, perhaps
+            answer = None
+        if not isinstance(answer, dict):
             answer = {"error": response.text[:200] or response.reason}
         if response.status_code != 200 or "error" in answer:
             code = CODES.get(response.status_code, "UNKNOWN")
             raise refused(model, code, str(answer.get("error", answer)))
         return answer
+
+
+@contextmanager
+def _reading(model: ServedModel) -> Iterator[None]:
+    """What is read of an answer may be missing in it, or be of another kind."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise unreadable(model, repr(error)) from error
 
 
 def _to_json(array: np.ndarray) -> Any:
@@ -153,6 +176,8 @@ def _from_json(values: Any, spec: tf.TensorSpec) -> np.ndarray:
         for i, each in enumerate(array.flat):
             if isinstance(each, dict):
                 array.flat[i] = base64.b64decode(each["b64"])
+    if not array.size and spec.shape.rank is not None:  # nested lists end with an empty axis
+        array = array.reshape(array.shape + tuple(n or 0 for n in spec.shape[array.ndim :]))
     return array
 
 

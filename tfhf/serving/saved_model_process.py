@@ -50,6 +50,7 @@ class SavedModelProcess:
 
     Attributes:
         load_seconds: How long loading took.
+        has_ended: Whether it has ended, so that nothing will be answered any more.
 
     Raises:
         FileNotFoundError: ``saved_model`` holds no ``saved_model.pb``.
@@ -79,6 +80,7 @@ class SavedModelProcess:
         self._waiting: dict[int, Future[Answer]] = {}
         self._count = 0
         self._lock = threading.Lock()
+        self.has_ended = False
         loaded = self._answers.readline()
         if not loaded:
             error = self._end()
@@ -126,7 +128,7 @@ class SavedModelProcess:
             with suppress(BrokenPipeError):  # the reader tells why
                 self._requests.write(struct.pack("=II", calls, len(request)) + request)
                 self._requests.flush()
-        if not self._reader.is_alive():
+        if self.has_ended:
             self._give_up()
         return future
 
@@ -168,7 +170,8 @@ class SavedModelProcess:
 
     def _give_up(self) -> None:
         """Tell all who wait that there will be no answer."""
-        with self._lock:
+        with self._lock:  # whoever comes later sees that it has ended
+            self.has_ended = True
             waiting, self._waiting = self._waiting, {}
         if waiting:
             error = self._end()

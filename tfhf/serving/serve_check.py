@@ -1,5 +1,6 @@
 """Whether a server will answer as Python does, and how fast: asked of TensorFlow's C loader."""
 
+import json
 import os
 import statistics
 from collections.abc import Iterator, Sequence
@@ -13,8 +14,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from tfhf.serving.export import SIGNATURES_FILE
 from tfhf.serving.predict_request import encode_predict_request
 from tfhf.serving.saved_model_process import Answer, SavedModelProcess
+from tfhf.serving.signatures import UNSEEDED
 from tfhf.serving.warmup import read_warmup_requests
 
 TOLERANCE = 1e-5  # of floats, beside the 1e-5 of their own size
@@ -32,6 +35,8 @@ class CheckedRequest:
         inputs: Its inputs.
         difference: The largest difference of its floats to Python's; 0 if it has none.
         problem: What is wrong with the answer, or nothing.
+        unseeded: Whether the signature samples without a seed, so that only the numbers of rows and
+            the types could be compared.
     """
 
     signature_name: str
@@ -39,6 +44,7 @@ class CheckedRequest:
     inputs: dict[str, np.ndarray]
     difference: float = 0.0
     problem: str = ""
+    unseeded: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,9 +77,11 @@ class ServeCheck:
     Attributes:
         saved_model: The version folder.
         load_seconds: How long loading took.
-        memory: Resident memory in MB once it is loaded, and at its peak, of timing included.
-        requests: All warm-up requests, in their order.
-        timings: Those of the smallest and the largest batch of each signature.
+        memory: Resident memory in MB once it is loaded, and at its peak, of timing included; where
+            a request ended the process, of both what it was before.
+        requests: All warm-up requests, in their order, up to one that ended the process.
+        timings: Those of the smallest and the largest batch of each signature; none where the
+            process has ended.
     """
 
     saved_model: Path
@@ -95,6 +103,8 @@ class ServeCheck:
         answers = Table("signature", "batch", "without Python", title="Warm-up requests")
         for request in self.requests:
             verdict = Text("as with Python")
+            if request.unseeded:
+                verdict = Text("sampled without a seed: as many rows, of the same types")
             if request.problem:
                 verdict = Text(request.problem, "red")
             elif request.difference:
@@ -133,7 +143,8 @@ def serve_check(
 
     It is loaded by TensorFlow's C loader, in a process without Python; that needs a C compiler. The
     answers are compared with those of ``tf.saved_model.load``: strings and integers must be equal,
-    floats close to 1e-5. Whatever is found, the machine should have nothing else to do meanwhile.
+    floats close to 1e-5. What a signature samples without a seed differs from call to call: of that
+    only rows and types are compared. The machine should have nothing else to do meanwhile.
 
     Args:
         directory: The folder of all versions, or one version's.
@@ -162,6 +173,9 @@ def serve_check(
     with SavedModelProcess(saved_model, max(callers)) as process:
         loaded, _ = process.memory()
         requests = list(_checked(saved_model, process, warmup))
+        if process.has_ended:
+            memory = loaded, loaded
+            return ServeCheck(saved_model, process.load_seconds, memory, requests, [])
         timings = [
             _timed(process, request, count, seconds)
             for request in _smallest_and_largest(requests)
@@ -196,21 +210,46 @@ def _checked(
     process: SavedModelProcess,
     warmup: list[tuple[str, dict[str, np.ndarray]]],
 ) -> Iterator[CheckedRequest]:
+    """Ask Python and the process, until one request ends that."""
     python = tf.saved_model.load(str(saved_model))
+    file = saved_model / SIGNATURES_FILE
+    facts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     for signature_name, inputs in warmup:
         sizes = [array.shape[0] for array in inputs.values() if array.ndim]
         batch_size = max(sizes, default=1)
-        expected = python.signatures[signature_name](
-            **{name: tf.constant(array) for name, array in inputs.items()}
-        )
+        unseeded = facts.get(signature_name, {}).get(UNSEEDED, False)
+        compare = _require_same_rows if unseeded else _difference
         difference, problem = 0.0, ""
         try:
+            expected = python.signatures[signature_name](
+                **{name: tf.constant(array) for name, array in inputs.items()}
+            )
             outputs = process.predict(inputs, signature_name)
             for name, tensor in expected.items():
-                difference = max(difference, _difference(name, outputs[name], tensor.numpy()))
-        except (tf.errors.OpError, ValueError) as error:
+                difference = max(difference, compare(name, outputs[name], tensor.numpy()))
+        except (tf.errors.OpError, RuntimeError, ValueError) as error:
             problem = str(error)
-        yield CheckedRequest(signature_name, batch_size, inputs, difference, problem)
+        yield CheckedRequest(signature_name, batch_size, inputs, difference, problem, unseeded)
+        if process.has_ended:
+            return
+
+
+def _require_same_rows(name: str, found: np.ndarray, expected: np.ndarray) -> float:
+    """Compare what is sampled, which may be of another length each time; there is no difference.
+
+    Raises:
+        ValueError: the arrays have other axes, rows or types.
+    """
+    if (found.ndim, found.shape[:1], found.dtype) != (
+        expected.ndim,
+        expected.shape[:1],
+        expected.dtype,
+    ):
+        raise ValueError(
+            f"{name} is {found.dtype} {found.shape}, and {expected.dtype} {expected.shape} with "
+            "Python"
+        )
+    return 0.0
 
 
 def _difference(name: str, found: np.ndarray, expected: np.ndarray) -> float:

@@ -289,10 +289,12 @@ def write_table(path: Path, vocab_size: int, lengths: np.ndarray) -> str:
     return str(path)
 
 
-def write_sentences(path: Path, vocab_size: int, lengths: np.ndarray) -> str:
+def write_sentences(
+    path: Path, vocab_size: int, lengths: np.ndarray, first_id: int = FIRST_ID
+) -> str:
     """Write a list of texts; special tokens make them as long as that."""
     rng = np.random.default_rng(0)
-    rows = (rng.integers(FIRST_ID, vocab_size, length - 2) for length in lengths)
+    rows = (rng.integers(first_id, vocab_size, length - 2) for length in lengths)
     path.write_text(json.dumps([" ".join(f"word{i}" for i in row) for row in rows]))
     return str(path)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 from tokenizers import AddedToken
 
+from tfhf.serving.operations import TEXT_OPERATIONS, check_operations, operations_of
 from tfhf.tokenization.graph import GraphTokenizer
 
 LOADER = """
@@ -26,15 +26,6 @@ outputs = [
 rows = [{name: tensor.numpy().tolist() for name, tensor in out.items()} for out in outputs]
 json.dump(rows, sys.stdout)
 """
-
-
-def operations(folder):
-    saved_model = saved_model_pb2.SavedModel()
-    saved_model.ParseFromString(Path(folder, "saved_model.pb").read_bytes())
-    graph = saved_model.meta_graphs[0].graph_def
-    functions = {function.signature.name for function in graph.library.function}
-    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
-    return {node.op for node in nodes} - functions
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +72,11 @@ def test_loaded_in_a_fresh_process(tokenizer, folder, odd_texts):
 
 def test_operations(folder):
     """All are TensorFlow's but one, which TF Serving has linked since 2.12."""
-    core = {name for name in dir(tf.raw_ops) if not name.startswith("_")}
-    python = {"PyFunc", "EagerPyFunc", "PyFuncStateless"}
-    assert operations(folder) - core == {"FastWordpieceTokenizeWithOffsets"}
-    assert not operations(folder) & python
+    check_operations(folder)
+    text_operations = frozenset().union(*TEXT_OPERATIONS.values())
+    assert text_operations.intersection(operations_of(folder)) == {
+        "FastWordpieceTokenizeWithOffsets"
+    }
 
 
 def test_size(folder):

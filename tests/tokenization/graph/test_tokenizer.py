@@ -5,8 +5,14 @@ import random
 import numpy as np
 import pytest
 import tensorflow as tf
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
-from transformers import AutoTokenizer, BertTokenizer
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
+from transformers import (
+    AutoTokenizer,
+    BertTokenizer,
+    CTRLTokenizer,
+    OpenAIGPTTokenizer,
+    PreTrainedTokenizerFast,
+)
 
 from tfhf.tokenization.graph import GraphTokenizer, UnsupportedTokenizerError
 
@@ -202,3 +208,40 @@ def test_a_tokenizer_is_left_as_it_was(train):
     before = Tokenizer.from_str(tokenizer.to_str()).to_str()
     GraphTokenizer.from_tokenizer(tokenizer)(["a"])
     assert tokenizer.to_str() == before
+
+
+def bloom(folder):
+    """Return a tokenizer that splits as BLOOM's."""
+    vocab = {character: i for i, character in enumerate(pre_tokenizers.ByteLevel.alphabet())}
+    backend = Tokenizer(models.BPE(vocab, []))
+    pattern = Regex(r" ?[^(\s|[.,!?…。，、।۔،])]+")
+    split = pre_tokenizers.Split(pattern, behavior="isolated")
+    bytes_alone = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([split, bytes_alone])
+    return PreTrainedTokenizerFast(tokenizer_object=backend)
+
+
+def ctrl(folder):
+    """Return a tokenizer in Python."""
+    (folder / "vocab.json").write_text('{"<unk>": 0, "a</w>": 1}')
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return CTRLTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
+
+
+def openai_gpt(folder):
+    """Return a tokenizer whose tokens end words."""
+    return OpenAIGPTTokenizer({"<unk>": 0, "a</w>": 1, "a": 2}, [])
+
+
+@pytest.mark.parametrize(
+    ("make", "fault"),
+    [
+        (openai_gpt, "its normalizer is BertNormalizer"),
+        (bloom, r"its pre_tokenizer is .* \?\["),
+        (ctrl, "its implementation is CTRLTokenizer"),
+    ],
+)
+def test_tokenizers_of_these_families_are_refused(make, fault, tmp_path):
+    """What graphs cannot do exactly is named."""
+    with pytest.raises(UnsupportedTokenizerError, match=fault):
+        GraphTokenizer.from_tokenizer(make(tmp_path), padding=False)

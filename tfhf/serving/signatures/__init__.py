@@ -24,7 +24,7 @@ from tfhf.auto import (
 from tfhf.modeling import TFPreTrainedModel
 from tfhf.serving.signatures.feature_extraction import feature_extraction
 from tfhf.serving.signatures.fill_mask import fill_mask
-from tfhf.serving.signatures.generation import generate
+from tfhf.serving.signatures.generation import UNSEEDED, generate
 from tfhf.serving.signatures.multiple_choice import multiple_choice
 from tfhf.serving.signatures.question_answering import question_answering
 from tfhf.serving.signatures.sentence_embeddings import sentence_embeddings
@@ -39,6 +39,7 @@ from tfhf.serving.signatures.zero_shot_classification import zero_shot_classific
 __all__ = [
     "ALIASES",
     "TASKS",
+    "UNSEEDED",
     "Signature",
     "Task",
     "build",
@@ -75,7 +76,9 @@ class Task:
     auto_classes: tuple[Any, ...]
 
     def fits(self, model: TFPreTrainedModel) -> bool:
-        """Whether a model has the head of the task."""
+        """Whether a model has the head of the task, and texts are all that it reads."""
+        if "decoder_input_ids" in model.input_signature and not model.can_generate:
+            return False
         for auto_class in self.auto_classes:
             with suppress(ValueError):  # it has no class for such a configuration
                 if isinstance(model, auto_class.model_class(model.config)):
@@ -140,9 +143,10 @@ def build(
         raise KeyError(f"task: {task!r} is none of {', '.join(sorted([*TASKS, *ALIASES]))}")
     found = TASKS[name]
     if not found.fits(model):
+        makers = " or ".join(auto_class.__name__ for auto_class in found.auto_classes)
         raise TypeError(
-            f"task: {task} needs a model with its head, such as "
-            f"{found.auto_classes[0].__name__} makes, but the model is a {type(model).__name__}"
+            f"task: {task} needs a model with its head, such as {makers} makes, but the model is a "
+            f"{type(model).__name__}"
         )
     _, _, *parameters = inspect.signature(found.builder).parameters.values()
     known = [parameter.name for parameter in parameters]

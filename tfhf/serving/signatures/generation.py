@@ -13,6 +13,9 @@ from tfhf.generation.settings import settle
 from tfhf.modeling import TFPreTrainedModel
 from tfhf.serving.signatures.signature import Signature, Tensors
 
+#: The fact of a signature that answers the same request otherwise each time.
+UNSEEDED = "samples_without_seed"
+
 
 class Writer:
     """``model.generate`` with fixed settings, for a graph.
@@ -45,7 +48,11 @@ class Writer:
         if unknown:
             raise TypeError(f"generate has no setting {', '.join(unknown)}")
         written = self.settings.to_diff_dict()
-        self.facts = {"generation": {k: v for k, v in written.items() if not k.startswith("_")}}
+        self.facts: dict[str, Any] = {
+            "generation": {k: v for k, v in written.items() if not k.startswith("_")}
+        }
+        if self.settings.do_sample and self._seed is None:
+            self.facts[UNSEEDED] = True
         self._model = model
         self._arguments = {"generation_config": config, **given}
         self._arguments |= {"return_dict_in_generate": False, "output_scores": False}
@@ -67,18 +74,24 @@ class Writer:
             written &= tf.range(tf.shape(tokens)[1]) < most[:, None]
         return tf.ragged.boolean_mask(tokens, written)
 
-    def by_prompt(self, texts: tf.Tensor) -> tf.Tensor:
-        """Return texts [batch * sequences] as [batch] or, of several, [batch, sequences]."""
+    def by_prompt(self, results: tf.Tensor) -> tf.Tensor:
+        """Return [batch * sequences, …] as [batch, …] or, of several, [batch, sequences, …].
+
+        TF Serving joins and splits requests by the first axis.
+        """
         count = self.settings.num_return_sequences
-        return texts if count == 1 else tf.reshape(texts, [-1, count])
+        if count == 1:
+            return results
+        size = tf.shape(results)
+        return tf.reshape(results, tf.concat([[size[0] // count, count], size[1:]], axis=0))
 
 
 def generate(model: TFPreTrainedModel, **settings: Any) -> Signature:
     """Make the signature that every model has that generates: ids in, ids out.
 
     int32 ``input_ids`` and ``attention_mask`` [batch, length], of a decoder padded at the left ->
-    int32 ``sequences`` [batch, length], or [batch * sequences, length] with
-    ``num_return_sequences``: what ``model.generate`` returns.
+    int32 ``sequences`` [batch, length], or [batch, sequences, length] with
+    ``num_return_sequences``: what ``model.generate`` returns, by prompt.
 
     Args:
         model: a model that generates.
@@ -92,7 +105,7 @@ def generate(model: TFPreTrainedModel, **settings: Any) -> Signature:
 
     @tf.function(autograph=False)
     def run(**inputs: tf.Tensor) -> Tensors:
-        return {"sequences": writer(inputs)}
+        return {"sequences": writer.by_prompt(writer(inputs))}
 
     names = ("input_ids", "attention_mask")
     return Signature(

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from tfhf.modeling import TFPreTrainedModel
 from tfhf.sentence_encoder import SentenceEncoder, Vectors
 from tfhf.sentence_encoder import normalize as to_length_1
-from tfhf.serving.signatures.signature import TEXT, Signature, Tensors, graph_tokenizer
+from tfhf.serving.signatures.signature import TEXT, Signature, Tensors, graph_tokenizer, widen
 
 
 def sentence_embeddings(
@@ -52,7 +52,8 @@ def sentence_embeddings(
     def embed(text: tf.Tensor) -> Tensors:
         if prompt:
             text = tf.strings.join([prompt, text])
-        return {"embedding": encoder.embed(graph(text))}
+        tokens = {name: widen(values) for name, values in graph(text).items()}
+        return {"embedding": encoder.embed(tokens)}
 
     return Signature(
         embed.get_concrete_function(text=TEXT),

@@ -99,7 +99,7 @@ def first_place(graph: GraphTokenizer) -> int:
 
 
 def widen(tokens: tf.Tensor) -> tf.Tensor:
-    """Give ids [..., length] one column at least: heads read the first one."""
+    """Give ids [..., length] one column at least, which heads and poolings need."""
     missing = tf.maximum(1 - tf.shape(tokens)[-1], 0)
     return tf.pad(tokens, [*[[0, 0]] * (tokens.shape.rank - 1), [0, missing]])
 

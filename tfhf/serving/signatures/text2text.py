@@ -16,6 +16,7 @@ from tfhf.serving.signatures.signature import (
     Tensors,
     graph_tokenizer,
     longest_text,
+    widen,
 )
 
 #: The length of results where nobody says more, as in the pipelines.
@@ -137,9 +138,8 @@ def _signature(
 
 def _source(model: TFPreTrainedModel, tokens: Tensors) -> Tensors:
     """Return what the encoder reads, one column at least."""
-    missing = [[0, 0], [0, tf.maximum(1 - tf.shape(tokens["input_ids"])[1], 0)]]
     names = ("input_ids", "attention_mask")
-    inputs = {name: tf.pad(tokens[name], missing) for name in names if name in tokens}
+    inputs = {name: widen(tokens[name]) for name in names if name in tokens}
     if "global_attention_mask" in model.input_names:
         first = tf.one_hot(0, tf.shape(inputs["input_ids"])[1], dtype=tf.int32)
         inputs["global_attention_mask"] = tf.ones_like(inputs["input_ids"]) * first

@@ -65,6 +65,9 @@ def generate_text(
     :func:`text_generation`. Settings and errors are those of `Continuation`; ``top_k`` and others
     are fixed, and there are no beams.
 
+    Raises:
+        ValueError: a setting is one that requests have, or asks for beams or for no sampling.
+
     Example:
         >>> import functools, tfhf
         >>> model = tfhf.TFAutoModelForCausalLM.from_pretrained("gpt2")  # doctest: +SKIP
@@ -74,7 +77,14 @@ def generate_text(
         ... # doctest: +SKIP
         'models/gpt2/1'
     """
-    told = {"do_sample": True, "num_beams": 1, "temperature": 1.0, "top_p": 1.0, "seed": None}
+    # Those of requests take the place of temperature, top_p and seed.
+    told = {"do_sample": True, "num_beams": 1, "temperature": 1.0, "top_p": 1.0, "seed": 0}
+    if other := [name for name in told if settings.get(name, told[name]) != told[name]]:
+        given = ", ".join(f"{name} = {settings[name]!r}" for name in other)
+        raise ValueError(
+            f"{given}: generate_text samples without beams, by the temperature, top_p and seed of "
+            "each request (temperature 0: the likeliest token); expected no such setting"
+        )
     continuation = Continuation(model, tokenizer, **settings | told)
     fixed = continuation.writer.settings
 

@@ -16,6 +16,7 @@ from tfhf.tokenization.graph import UnsupportedTokenizerError
 from tfhf.tokenization.graph.byte_level import BYTE_CHARACTERS
 from tfhf.tokenization.graph.decoding import clean_up
 from tfhf.tokenization.graph.replacement import escape
+from tfhf.tokenization.graph.settings import token_names
 
 EXPECTED = "WordPiece, ByteLevel, Metaspace or none"
 
@@ -72,8 +73,7 @@ class TokenText(tf.Module):
         self.unknown_id = tokenizer.unk_token_id
         #: Whether names show that tokens continue a word, as BERT's "##ing" does.
         self.shows_words = bool(getattr(backend.model, "continuing_subword_prefix", None))
-        size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
-        names = [backend.id_to_token(index) or "" for index in range(size)]
+        names = [name or "" for name in token_names(backend)]
         spec: dict[str, Any] = json.loads(backend.to_str())["decoder"] or {"type": None}
         parts = {
             None: self._spaced,

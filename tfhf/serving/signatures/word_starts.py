@@ -11,8 +11,9 @@ import tensorflow as tf
 from transformers import PreTrainedTokenizerBase
 
 from tfhf.tokenization.graph import UnsupportedTokenizerError
-from tfhf.tokenization.graph.byte_level import BYTE_CHARACTERS, read_pattern
+from tfhf.tokenization.graph.byte_level import read_pattern, token_bytes
 from tfhf.tokenization.graph.metaspace import SPACE
+from tfhf.tokenization.graph.settings import token_names
 from tfhf.tokenization.graph.splitting import PatternSplitter
 
 EXPECTED = "that of BERT, Metaspace, a byte-level one or none"
@@ -39,8 +40,7 @@ class WordStarts(tf.Module):
         backend = tokenizer.backend_tokenizer
         spec = json.loads(backend.to_str())
         added = backend.get_added_tokens_decoder()
-        size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
-        names = [backend.id_to_token(index) or "" for index in range(size)]
+        names = [name or "" for name in token_names(backend)]
         self._split = None
         pre_tokenizer = spec["pre_tokenizer"] or {"type": None}
         last = pre_tokenizer.get("pretokenizers", [pre_tokenizer])[-1]
@@ -51,16 +51,16 @@ class WordStarts(tf.Module):
             begins = [name.startswith(SPACE) for name in names]
         elif last["type"] == "ByteLevel":
             self._split = PatternSplitter(read_pattern(pre_tokenizer))
-            begins = [False] * size
+            begins = [False] * len(names)
         elif last["type"] is None:
-            begins = [False] * size
+            begins = [False] * len(names)
         else:
             raise UnsupportedTokenizerError("pre_tokenizer", last["type"], EXPECTED)
         with tf.device("CPU:0"):
-            self._is_added = tf.constant([index in added for index in range(size)])
+            self._is_added = tf.constant([index in added for index in range(len(names))])
             self._begins = tf.constant(begins)
             if self._split is not None:
-                self._bytes = tf.constant([_bytes(name) for name in names])
+                self._bytes = tf.constant([token_bytes(name) for name in names])
 
     def __call__(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
         """Say of tokens [n, (tokens)] whether they begin a word."""
@@ -85,9 +85,3 @@ class WordStarts(tf.Module):
         token_starts = tf.cumsum(tf.strings.length(bytes_), exclusive=True)
         after = tf.searchsorted(word_starts, token_starts, side="right")
         return tf.gather(tf.concat([[-1], word_starts], axis=0), after) == token_starts
-
-
-def _bytes(name: str) -> bytes:
-    """Give the bytes of a token; an added token counts as its characters."""
-    places = [BYTE_CHARACTERS.find(character) for character in name]
-    return name.encode() if -1 in places else bytes(places)

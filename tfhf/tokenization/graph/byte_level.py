@@ -29,6 +29,17 @@ EXPECTED = (
 )
 
 
+def token_bytes(token: str) -> bytes:
+    """Return the bytes that a token stands for; an added token stands for its characters.
+
+    Example:
+        >>> token_bytes("Ġcafé"), token_bytes("<e電>")
+        (b' caf\\xe9', b'<e\\xe9\\x9b\\xbb>')
+    """
+    places = [BYTE_CHARACTERS.find(character) for character in token]
+    return token.encode() if -1 in places else bytes(places)
+
+
 class ByteLevel(tf.Module):
     """Turns text into the ids of byte pairs.
 

@@ -8,10 +8,11 @@ import re
 import tensorflow as tf
 from tokenizers import Tokenizer
 
-from tfhf.tokenization.graph.byte_level import BYTE_CHARACTERS
+from tfhf.tokenization.graph.byte_level import token_bytes
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
 from tfhf.tokenization.graph.metaspace import SPACE
 from tfhf.tokenization.graph.replacement import escape
+from tfhf.tokenization.graph.settings import token_names
 
 BYTE_TOKEN = re.compile("<0x([0-9A-Fa-f]{2})>")
 
@@ -45,15 +46,14 @@ class Decoder(tf.Module):
     def __init__(self, backend: Tokenizer, *, clean_up_spaces: bool = False) -> None:
         super().__init__()
         self._clean_up_spaces = clean_up_spaces
-        size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
-        tokens = [backend.id_to_token(index) for index in range(size)]
+        tokens = token_names(backend)
         special = {
             token.content for token in backend.get_added_tokens_decoder().values() if token.special
         }
         kind, self._strip = _read_decoder(backend)
-        is_byte = [False] * size
+        is_byte = [False] * len(tokens)
         if kind == "ByteLevel":
-            first = following = [_bytes(token or "") for token in tokens]
+            first = following = [token_bytes(token or "") for token in tokens]
         elif kind == "ByteFallback":
             first = following = [_byte_or_text(token or "") for token in tokens]
             is_byte = [bool(BYTE_TOKEN.fullmatch(token or "")) for token in tokens]
@@ -123,12 +123,6 @@ def _read_decoder(backend: Tokenizer) -> tuple[str | None, int]:
     if steps != [replace, {"type": "ByteFallback"}, {"type": "Fuse"}]:
         raise UnsupportedTokenizerError("decoder", str(spec), EXPECTED)
     return "ByteFallback", num_spaces
-
-
-def _bytes(token: str) -> bytes:
-    """Give the bytes that a token of a byte-level vocabulary stands for, or else its own."""
-    places = [BYTE_CHARACTERS.find(character) for character in token]
-    return token.encode() if -1 in places else bytes(places)
 
 
 def _byte_or_text(token: str) -> bytes:

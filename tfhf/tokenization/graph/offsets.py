@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from tfhf.tokenization.graph.characters import character_of_bytes
 from tfhf.tokenization.graph.errors import UnsupportedTokenizerError
 from tfhf.tokenization.graph.rewriting import look_up
+from tfhf.tokenization.graph.settings import token_names
 
 BYTE_LEVEL_SPACE = "Ġ"
 
@@ -82,10 +83,8 @@ class SpaceTrimmer(tf.Module):
     def __init__(self, backend: Tokenizer, *, add_prefix_space: bool) -> None:
         super().__init__()
         self._add_prefix_space = add_prefix_space
-        size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
-        tokens = [(backend.id_to_token(index) or "") for index in range(size)]
-        tokens = [token.replace(BYTE_LEVEL_SPACE, " ") for token in tokens]
-        strips_left, strips_right = [False] * size, [False] * size
+        tokens = [(name or "").replace(BYTE_LEVEL_SPACE, " ") for name in token_names(backend)]
+        strips_left, strips_right = [False] * len(tokens), [False] * len(tokens)
         for token_id, token in backend.get_added_tokens_decoder().items():
             strips_left[token_id], strips_right[token_id] = token.lstrip, token.rstrip
             if token.lstrip and token.rstrip:

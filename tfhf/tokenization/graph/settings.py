@@ -20,6 +20,18 @@ LARGEST_MAX_LENGTH = 10**20
 CLEANS_BYTE_PAIRS = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
 
 
+def token_names(backend: Tokenizer) -> list[str | None]:
+    """Return what the token of each id is called; ``None``: no token has this id.
+
+    Example:
+        >>> from tokenizers import models
+        >>> token_names(Tokenizer(models.WordPiece({"[UNK]": 0, "graph": 2})))
+        ['[UNK]', None, 'graph']
+    """
+    size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
+    return [backend.id_to_token(index) for index in range(size)]
+
+
 @dataclass(frozen=True)
 class TokenizerSettings:
     """The settings of a tokenizer that matter once it has split a text into tokens.

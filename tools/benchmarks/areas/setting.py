@@ -63,8 +63,9 @@ class Setting:
     def table(self, vocab_size: int, lengths: np.ndarray) -> str:
         return material.write_table(self._new("table"), vocab_size, lengths)
 
-    def sentences(self, vocab_size: int, lengths: np.ndarray) -> str:
-        return material.write_sentences(self._new("sentences", ".json"), vocab_size, lengths)
+    def sentences(self, vocab_size: int, lengths: np.ndarray, **options: int) -> str:
+        path = self._new("sentences", ".json")
+        return material.write_sentences(path, vocab_size, lengths, **options)
 
     def byte_level_tokenizer(self, vocab_size: int) -> str:
         folder = Path(tempfile.mkdtemp("tokenizer", dir=self.folder))
