@@ -6,8 +6,8 @@ fine-tunes all-MiniLM-L6-v2 to tell friendly from unfriendly sentences about fil
 recipes/text_classification.py does with ``fit``, but step by step: batches, loss, gradients,
 update, schedule, progress bar, and an evaluation loop after each epoch.
 
-    python recipes/custom_training_loop.py --strategy mirrored            # all GPUs of this host
-    tfhf launch recipes/custom_training_loop.py --strategy multi_worker   # several processes
+    python recipes/custom_training_loop.py --strategy mirrored       # all GPUs of this host
+    tfhf launch --num-workers 2 recipes/custom_training_loop.py --strategy multi_worker
 
 do the same on several devices. The lines that a strategy changes are marked: ``# new`` stands on
 those that are added, ``# was`` tells what stood there before. The batch size is that of all devices

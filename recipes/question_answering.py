@@ -159,7 +159,7 @@ def best_answers(outputs, asked: Dataset, rows: Dataset, n_best: int) -> dict[st
             for j in np.argsort(-lasts)[:n_best]
             if i <= j < i + 30
         ]
-        score, i, j = max(pairs)
+        score, i, j = max(pairs, default=(2 * NEVER, 0, 0))
         answer = contexts[question][offsets[i, 0] : offsets[j, 1]] if score > NEVER / 2 else ""
         best[question] = max(best.get(question, (2 * NEVER, "")), (float(score), answer))
     return {question: answer for question, (_, answer) in best.items()}

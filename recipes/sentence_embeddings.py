@@ -30,7 +30,7 @@ def main() -> None:
     """Search, train, and search again."""
     options = parse_options()
     keras.utils.set_random_seed(options.seed)
-    reviews = film_reviews()
+    reviews = film_reviews().shuffle(options.seed)  # in the files, the first ones are of one mood
 
     # 1. What is near to a sentence.
     encoder = tfhf.SentenceEncoder.from_pretrained(options.model or checkpoint())

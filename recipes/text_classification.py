@@ -10,7 +10,7 @@ Expected test accuracy: 0.86. Run time: 5 minutes on 2 CPU cores.
 
 With access to the Hugging Face Hub, it takes any checkpoint and any dataset by name:
 
-    python recipes/text_classification.py --model distilbert-base-uncased --dataset glue/mrpc
+    python recipes/text_classification.py --model distilbert-base-uncased --dataset glue mrpc
 """
 
 import argparse
@@ -100,11 +100,9 @@ def main() -> None:
     print(f"curves         tensorboard --logdir {options.output_dir}/logs")
 
 
-def load_sentences(name: str | None) -> DatasetDict:
-    """Load a dataset of the Hub by its name, or the demo's film reviews."""
-    if name is not None:
-        return load_dataset(*name.rsplit("/", 1))
-    return film_reviews()
+def load_sentences(names: list[str] | None) -> DatasetDict:
+    """Load a dataset of the Hub by its names, or the demo's film reviews."""
+    return load_dataset(*names) if names else film_reviews()
 
 
 def parse_options() -> argparse.Namespace:
@@ -115,7 +113,12 @@ def parse_options() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--model", help="checkpoint: a folder or a name on the Hub (default: the demo's MiniLM)")
-    add("--dataset", help="NAME or NAME/CONFIG on the Hub (default: the demo's film reviews)")
+    add(
+        "--dataset",
+        nargs="+",
+        metavar="NAME",
+        help="name and configuration on the Hub (default: the demo's film reviews)",
+    )
     add("--epochs", type=int, default=2)
     add("--batch-size", type=int, default=32)
     add("--learning-rate", type=float, default=5e-5)

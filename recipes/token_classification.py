@@ -11,8 +11,8 @@ cores.
 
 With access to the Hugging Face Hub:
 
-    python recipes/token_classification.py --model bert-base-cased --dataset conll2003 \
-        --labels-column ner_tags --learning-rate 2e-5 --epochs 3
+    python recipes/token_classification.py --model bert-base-cased \
+        --dataset unimelb-nlp/wikiann en --labels-column ner_tags --learning-rate 2e-5 --epochs 3
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """A Hub of one process: what huggingface_hub asks for when it makes, fills and reads repositories.
 
-Files that Git would keep are sent in the commit, large ones before it to a store, as LFS has it.
-Xet, the Hub's other store, is not spoken.
+Files that Git would keep are sent in the commit, large ones before it to a store, as LFS has it, or
+to Xet, the Hub's other store, whose client can keep what it would send in a folder.
 """
 
 import base64
@@ -9,9 +9,12 @@ import hashlib
 import json
 import re
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote
+
+import yaml
 
 REPO = r"(?P<repo>[\w.-]+/[\w.-]+)"
 USER = "ada"
@@ -24,6 +27,7 @@ class Hub:
         repos: for each repository its branches; for each branch its commits, the newest last; of
             each commit a title and the files.
         store: large files by their SHA-256, whether a commit names them or not.
+        xet: the folder that Xet keeps large files in; a repository has their SHA-256 then.
         private: which repositories are.
         requests: what was asked, in order.
         failing: how many requests, whose method and path match a pattern, will get the error 500.
@@ -32,6 +36,7 @@ class Hub:
     def __init__(self):
         self.repos = {}
         self.store = {}
+        self.xet = None
         self.private = set()
         self.requests = []
         self.failing = {}
@@ -77,7 +82,13 @@ class Hub:
         return 200, {}, {}
 
     def validate_yaml(self, body, query):
-        return 200, {"errors": [], "warnings": []}, {}
+        front = re.match(r"---\n(.*?)\n---\n", json.loads(body)["content"], re.DOTALL)
+        try:
+            errors = metadata_errors(yaml.safe_load(front[1]) if front else {})
+        except yaml.YAMLError as error:
+            errors = [str(error)]
+        answer = {"errors": [{"message": each} for each in errors], "warnings": []}
+        return 400 if errors else 200, answer, {}
 
     def preupload(self, body, query, repo, revision):
         files = json.loads(body)["files"]
@@ -105,15 +116,23 @@ class Hub:
         self.store[oid] = body
         return 200, {}, {}
 
+    def xet_token(self, body, query, repo, revision):
+        if self.xet is None:
+            return 404, {"error": "no Xet here"}, {}
+        answer = {"casUrl": f"local://{self.xet}", "accessToken": "x", "exp": int(time.time()) + 99}
+        return 200, answer, {}
+
     def commit(self, body, query, repo, revision):
         lines = [json.loads(line) for line in body.splitlines()]
         assert lines[0]["key"] == "header"
         branches = self.repos[repo]
-        files = dict(branches[revision][-1][1])
+        base = branches[revision]
+        files = dict(base[-1][1])
         for line in lines[1:]:
             value = line["value"]
             if line["key"] == "lfsFile":
-                files[value["path"]] = self.store[value["oid"]]
+                oid = value["oid"]
+                files[value["path"]] = oid.encode() if self.xet else self.store[oid]
             elif line["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             else:
@@ -122,7 +141,7 @@ class Hub:
         if "create_pr" in query:
             number = 1 + sum(name.startswith("refs/pr/") for name in branches)
             revision = f"refs/pr/{number}"
-            branches[revision] = branches["main"][:]
+            branches[revision] = base[:]
             pull_request = {"pullRequestUrl": f"{self.url}/{repo}/discussions/{number}"}
         branches[revision].append((lines[0]["value"]["summary"], files))
         oid = self.oid(repo, revision)
@@ -131,7 +150,8 @@ class Hub:
 
     def oid(self, repo, revision):
         """The name of a branch's newest commit."""
-        return hashlib.sha1(f"{repo} {len(self.repos[repo][revision])}".encode()).hexdigest()
+        count = len(self.repos[repo][revision])
+        return hashlib.sha1(f"{repo} {revision} {count}".encode()).hexdigest()
 
     def info(self, body, query, repo, revision="main"):
         if revision not in self.repos.get(repo, {}):
@@ -166,6 +186,34 @@ class Hub:
         return 200, data, headers
 
 
+def metadata_errors(card):
+    """What the Hub finds wrong in the metadata of a card, of what tfhf writes."""
+    if not isinstance(card, dict):
+        return ["metadata must be names with values"]
+    errors = []
+
+    def check(name, value, kind):
+        if not isinstance(value, kind):
+            errors.append(f'"{name}" must be {kind}, but it is {value!r}')
+
+    for name in ("library_name", "license", "pipeline_tag"):
+        check(name, card.get(name, ""), str)
+    for name in ("base_model", "datasets", "language", "metrics", "tags"):
+        values = card.get(name, [])
+        for value in values if isinstance(values, list) else [values]:
+            check(name, value, str)
+    for entry in card.get("model-index", []):
+        check("model-index[].name", entry.get("name"), str)
+        for result in entry["results"]:
+            check("task.type", result.get("task", {}).get("type"), str)
+            check("dataset.type", result.get("dataset", {}).get("type"), str)
+            check("dataset.name", result.get("dataset", {}).get("name"), str)
+            for metric in result["metrics"]:
+                check("metrics[].type", metric.get("type"), str)
+                check("metrics[].value", metric.get("value"), int | float)
+    return errors
+
+
 REVISION = r"(?P<revision>refs/pr/\d+|[^/]+)"
 ROUTES = (
     ("GET", r"/api/whoami-v2", Hub.whoami),
@@ -174,6 +222,7 @@ ROUTES = (
     ("POST", rf"/api/models/{REPO}/branch/(?P<branch>.+)", Hub.create_branch),
     ("POST", rf"/api/models/{REPO}/preupload/{REVISION}", Hub.preupload),
     ("POST", rf"/{REPO}\.git/info/lfs/objects/batch", Hub.lfs_batch),
+    ("GET", rf"/api/models/{REPO}/xet-write-token/{REVISION}", Hub.xet_token),
     ("PUT", r"/store/(?P<oid>\w+)", Hub.keep),
     ("POST", rf"/api/models/{REPO}/commit/{REVISION}", Hub.commit),
     ("GET", rf"/api/models/{REPO}/revision/{REVISION}", Hub.info),
@@ -195,7 +244,8 @@ def running_hub():
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if self.headers.get("Transfer-Encoding") == "chunked":
                 body = self.chunks()
-            if self.command == "POST" and "Authorization" not in self.headers:
+            may = "Authorization" in self.headers or self.path == "/api/validate-yaml"
+            if self.command == "POST" and not may:
                 status, answer, headers = 401, {"error": "Invalid username or password."}, {}
             else:
                 status, answer, headers = hub.answer(self.command, self.path, body)
@@ -223,7 +273,8 @@ def running_hub():
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     hub.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    # Seconds between looks whether it shall stop, which every test waits for.
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield hub

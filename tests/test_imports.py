@@ -18,8 +18,11 @@ USE = '''
     import json
     import sys
 
+    # Two that tfhf never needs, and those that docs/tpu.md does not install.
+    ABSENT = "torch tf_keras matplotlib keras_hub gradio sacremoses tensorflow_serving"
+
     class Without:
-        """A finder that does not see two packages: they are as if they were not installed."""
+        """A finder that does not see some packages: they are as if they were not installed."""
 
         def __init__(self, finder):
             self.finder = finder
@@ -28,13 +31,16 @@ USE = '''
             return getattr(self.finder, name)
 
         def find_spec(self, name, path=None, target=None):
-            if name.partition(".")[0] not in ("torch", "tf_keras"):
+            if name.partition(".")[0] not in ABSENT.split():
                 return self.finder.find_spec(name, path, target)
 
     sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 
     import numpy
     import tfhf
+    import tfhf.cli.training_tasks
+
+    tfhf.Trainer, tfhf.make_strategy, tfhf.read_tfrecords
 
     folder, target = sys.argv[1:]
     tokenizer = tfhf.AutoTokenizer.from_pretrained(folder)

@@ -9,151 +9,42 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import keras_hub
 import numpy as np
-from transformers import AutoConfig
+from transformers import AutoConfig, PretrainedConfig
 
 from tfhf import models
 from tfhf.checkpoints.pretrained import tensor_entries
 from tfhf.checkpoints.writer import write_safetensors
+from tfhf.keras_hub_families import FAMILIES
 from tfhf.models.names import MODELS
 
-#: What KerasHub calls the sizes that all architectures have.
-SIZES = {
-    "vocabulary_size": "vocab_size",
-    "num_layers": "num_hidden_layers",
-    "num_heads": "num_attention_heads",
-    "hidden_dim": "hidden_size",
-    "intermediate_dim": "intermediate_size",
-    "max_sequence_length": "max_position_embeddings",
-    "dropout": "hidden_dropout_prob",
-}
-EMBEDDINGS = SIZES | {"num_segments": "type_vocab_size"}
-ROTARY = {
-    "vocabulary_size": "vocab_size",
-    "num_layers": "num_hidden_layers",
-    "num_query_heads": "num_attention_heads",
-    "num_key_value_heads": "num_key_value_heads",
-    "head_dim": "head_dim",
-    "hidden_dim": "hidden_size",
-    "intermediate_dim": "intermediate_size",
-    "layer_norm_epsilon": "rms_norm_eps",
-    "tie_word_embeddings": "tie_word_embeddings",
-}
-
-
-class _Family(NamedTuple):
-    """How an architecture is called there, and here."""
-
-    converter: str
-    model_type: str
-    model_class: str
-    #: From KerasHub's names of settings to those of the configuration.
-    names: Mapping[str, str]
-    #: What the configuration has beside these.
-    others: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda theirs: {}
-
-
-FAMILIES = {
-    "AlbertBackbone": _Family(
-        "albert",
-        "albert",
-        "TFAlbertModel",
-        EMBEDDINGS
-        | {
-            "embedding_dim": "embedding_size",
-            "num_groups": "num_hidden_groups",
-            "num_inner_repetitions": "inner_group_num",
-        },
-        lambda theirs: {"hidden_act": "gelu_new"},
-    ),
-    "BertBackbone": _Family(
-        "bert", "bert", "TFBertModel", EMBEDDINGS, lambda theirs: {"hidden_act": "gelu_new"}
-    ),
-    "DistilBertBackbone": _Family(
-        "distilbert",
-        "distilbert",
-        "TFDistilBertModel",
-        {
-            "vocabulary_size": "vocab_size",
-            "num_layers": "n_layers",
-            "num_heads": "n_heads",
-            "hidden_dim": "dim",
-            "intermediate_dim": "hidden_dim",
-            "max_sequence_length": "max_position_embeddings",
-            "dropout": "dropout",
-        },
-    ),
-    "GPT2Backbone": _Family(
-        "gpt2",
-        "gpt2",
-        "TFGPT2LMHeadModel",
-        {
-            "vocabulary_size": "vocab_size",
-            "num_layers": "n_layer",
-            "num_heads": "n_head",
-            "hidden_dim": "n_embd",
-            "intermediate_dim": "n_inner",
-            "max_sequence_length": "n_positions",
-            "dropout": "resid_pdrop",
-        },
-    ),
-    "Llama3Backbone": _Family(
-        "llama3",
-        "llama",
-        "TFLlamaForCausalLM",
-        ROTARY,
-        lambda theirs: {"rope_parameters": _llama3_rotation(theirs)},
-    ),
-    "MistralBackbone": _Family(
-        "mistral",
-        "mistral",
-        "TFMistralForCausalLM",
-        ROTARY | {"sliding_window": "sliding_window"},
-        lambda theirs: {"rope_parameters": _rotation(theirs)},
-    ),
-    "QwenBackbone": _Family(
-        "qwen",
-        "qwen2",
-        "TFQwen2ForCausalLM",
-        ROTARY | {"use_sliding_window": "use_sliding_window"},
-        lambda theirs: {
-            "rope_parameters": _rotation(theirs),
-            "sliding_window": theirs["sliding_window_size"],
-        },
-    ),
-    "Qwen3Backbone": _Family(
-        "qwen3",
-        "qwen3",
-        "TFQwen3ForCausalLM",
-        ROTARY,
-        lambda theirs: {
-            "rope_parameters": _rotation(theirs),
-            "use_sliding_window": theirs["sliding_window_size"] is not None,
-            "sliding_window": theirs["sliding_window_size"],
-        },
-    ),
-}
+#: The rotations beside the usual one that KerasHub has, by the type of the model.
+ROTATIONS = {"llama": "llama3", "mistral": "linear", "qwen2": "linear", "qwen3": "linear"}
+#: What KerasHub may do without: zeros take its place.
+ZEROS = ("token_type_embeddings.weight", "final_logits_bias")
 
 
 def from_keras_hub(preset: Any) -> Any:
     """Return a tfhf model with the weights of a KerasHub one.
 
     Args:
-        preset: the name or the folder of a preset, or a backbone or causal language model of
-            KerasHub: ALBERT, BERT, DistilBERT, GPT-2, Llama 3, Mistral, Qwen 2 or Qwen 3.
+        preset: the name or the folder of a preset, or a backbone or language model of KerasHub:
+            ALBERT, BART, BERT, DistilBERT, Gemma 2, GPT-2, Llama 3, Mistral, Qwen 2, Qwen 3,
+            RoBERTa or XLM-RoBERTa.
 
     Returns:
         The encoder without a head, or the decoder with the one that scores tokens.
 
     Raises:
-        ValueError: another architecture.
+        ValueError: another architecture, or a setting that tfhf has not.
 
     Example:
         >>> theirs = keras_hub.models.BertBackbone(
@@ -161,16 +52,21 @@ def from_keras_hub(preset: Any) -> Any:
         >>> type(from_keras_hub(theirs)).__name__
         'TFBertModel'
     """
-    theirs = keras_hub.models.Backbone.from_preset(preset) if isinstance(preset, str) else preset
+    theirs = preset
+    if isinstance(preset, str | os.PathLike):
+        theirs = keras_hub.models.Backbone.from_preset(os.fspath(preset))
     backbone = getattr(theirs, "backbone", theirs)
     name = type(backbone).__name__
     if name not in FAMILIES:
         raise ValueError(f"preset is a {name}, but tfhf takes only {', '.join(FAMILIES)}")
     family = FAMILIES[name]
     settings = backbone.get_config()
+    if hasattr(backbone, "tie_word_embeddings"):  # Llama's get_config leaves it out
+        settings["tie_word_embeddings"] = backbone.tie_word_embeddings
     config = {ours: settings[key] for key, ours in family.names.items() if key in settings}
     config |= family.others(settings)
-    model = _class_named(family.model_class)(AutoConfig.for_model(family.model_type, **config))
+    model_class = _class_named(family.model_class)
+    model = model_class(AutoConfig.for_model(family.model_type, **config), **family.options)
 
     bindings = model.weight_table.bind(model)
     shapes = {n: shape for binding in bindings for n, shape in zip(binding.names, binding.shapes)}
@@ -188,18 +84,20 @@ def to_keras_hub(model: Any) -> Any:
     """Return a KerasHub model with the weights of a tfhf one.
 
     KerasHub computes BERT and ALBERT with the approximate GELU ("gelu_new"), whatever the
-    configuration says, the norms of Qwen 3's queries and keys with an epsilon of 1e-5, and rounds
-    Mistral's weights to float16.
+    configuration says, the norms of Qwen 3's queries and keys, RoBERTa's and BART's with an epsilon
+    of 1e-5, Gemma 2's with 1e-6, and rounds Mistral's weights to float16. RoBERTa's and BART's
+    positions are counted as if a text had no padding before its end.
 
     Args:
-        model: one of an architecture that KerasHub's converters know.
+        model: one of an architecture that KerasHub's converters know: those of
+            :func:`from_keras_hub`, Gemma 3 and SmolLM3.
 
     Returns:
-        A ``keras_hub.models.CausalLM`` without a preprocessor of a decoder with a head that scores
-        tokens, the backbone of any other model: other heads stay behind.
+        A ``keras_hub.models.CausalLM`` or ``Seq2SeqLM`` without a preprocessor of a decoder with a
+        head that scores tokens, the backbone of any other model: other heads stay behind.
 
     Raises:
-        ValueError: KerasHub has no such architecture.
+        ValueError: KerasHub has no such architecture, or not this setting of it.
 
     Example:
         >>> from transformers import BertConfig
@@ -209,6 +107,7 @@ def to_keras_hub(model: Any) -> Any:
         >>> type(theirs).__name__
         'BertBackbone'
     """
+    settings = _unread_settings(model.config)
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         _write_old_names(Path(folder, "config.json"))
@@ -216,9 +115,15 @@ def to_keras_hub(model: Any) -> Any:
             start = f"{model.base_model_prefix}."
             entries = [e._replace(name=start + e.name) for e in tensor_entries(model)]
             write_safetensors(folder, entries)
-        if model.can_generate and not model.config.is_encoder_decoder:
-            return keras_hub.models.CausalLM.from_preset(folder, preprocessor=None)
-        return keras_hub.models.Backbone.from_preset(folder)
+        backbone = keras_hub.models.Backbone.from_preset(folder, **settings)
+        if model.config.model_type == "roberta":  # XLM-RoBERTa's converter does so
+            positions = backbone.embeddings.position_embedding.position_embeddings
+            positions.assign_add(model.base_model.embeddings.token_type.weights[0][0])
+        if not model.can_generate:
+            return backbone
+        is_seq2seq = model.config.is_encoder_decoder
+        task = keras_hub.models.Seq2SeqLM if is_seq2seq else keras_hub.models.CausalLM
+        return task.from_preset(folder, backbone=backbone, preprocessor=None)
 
 
 class _Reversed:
@@ -230,7 +135,11 @@ class _Reversed:
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self.shapes = shapes
-        self.arrays: dict[str, np.ndarray] = {}
+        self.arrays: dict[str, np.ndarray] = {
+            name: np.zeros(shape, "float32")
+            for name, shape in shapes.items()
+            if name.endswith(ZEROS)
+        }
 
     def port_weight(
         self,
@@ -247,16 +156,16 @@ class _Reversed:
         positions: Any = np.arange(np.prod(shape)).reshape(shape).view(_Positions)
         if hook_fn is not None:
             positions = hook_fn(positions, list(value.shape))
-        # Several variables may be parts of one tensor.
-        array = self.arrays.setdefault(name, np.empty(shape, value.dtype))
+        # Several variables may be parts of one tensor; first positions may be nobody's.
+        array = self.arrays.setdefault(name, np.zeros(shape, value.dtype))
         array.reshape(-1)[np.asarray(positions).reshape(-1)] = value.reshape(-1)
 
     def get_tensor(self, hf_weight_key: str) -> np.ndarray:
-        """Say which names there are: some converters try several."""
+        """Say which names there are: some converters try several, or add what they read."""
         name = self._full_name(hf_weight_key)
         if name is None:
             raise KeyError(hf_weight_key)
-        return np.empty(self.shapes[name])
+        return np.zeros(self.shapes[name])
 
     def _full_name(self, name: str) -> str | None:
         """Return a name as it is with a head around the body."""
@@ -276,31 +185,58 @@ class _Positions(np.ndarray):
         return self
 
 
+def _unread_settings(config: PretrainedConfig) -> dict[str, Any]:
+    """Return KerasHub's names of the settings that its converters do not read.
+
+    Raises:
+        ValueError: KerasHub has no such setting.
+    """
+    kind = config.model_type
+    settings: dict[str, Any] = {}
+    if kind == "llama":
+        settings["layer_norm_epsilon"] = config.rms_norm_eps
+    if kind in ("qwen2", "qwen3"):
+        kinds = set(config.layer_types)
+        if len(kinds) > 1:
+            raise ValueError(
+                "layer_types: KerasHub has a window in all layers or in none, but model has it in "
+                f"{config.layer_types.count('sliding_attention')} of {len(config.layer_types)}"
+            )
+        slides = kinds == {"sliding_attention"}
+        if kind == "qwen2":
+            settings["use_sliding_window_attention"] = slides
+        else:
+            settings["sliding_window_size"] = config.sliding_window if slides else None
+    if kind == "gemma2" and config.query_pre_attn_scalar != config.head_dim:
+        raise ValueError(
+            f"query_pre_attn_scalar must be KerasHub's, head_dim = {config.head_dim}, but is "
+            f"{config.query_pre_attn_scalar}"
+        )
+    if kind == "bart" and config.encoder_layers != config.decoder_layers:
+        raise ValueError(
+            "encoder_layers and decoder_layers must be one number for KerasHub, but are "
+            f"{config.encoder_layers} and {config.decoder_layers}"
+        )
+    rotation = getattr(config, "rope_parameters", None) or {}
+    rope_type = rotation.get("rope_type", "default")
+    if rope_type not in ("default", ROTATIONS.get(kind)):
+        raise ValueError(f"rope_type: KerasHub's {kind} has no {rope_type!r}")
+    if rope_type == "linear":
+        settings["rope_scaling_factor"] = rotation["factor"]
+    return settings
+
+
 def _write_old_names(file: Path) -> None:
-    """Write the rotation's settings as Transformers 4 did, too: KerasHub looks for these."""
+    """Write some settings as Transformers 4 did, too: KerasHub looks for these."""
     config = json.loads(file.read_text(encoding="utf-8"))
     rotation = config.get("rope_parameters") or {}
-    if rotation.get("rope_type", "default") != "default":
-        file.write_text(json.dumps(config | {"rope_scaling": rotation}), encoding="utf-8")
+    if rotation.get("rope_type") == "llama3":
+        config["rope_scaling"] = rotation
+    if "encoder_layers" in config:
+        config["num_hidden_layers"] = config["encoder_layers"]
+    file.write_text(json.dumps(config), encoding="utf-8")
 
 
 def _class_named(name: str) -> Any:
     module = next(module for module, names in MODELS.items() if name in names)
     return getattr(importlib.import_module(f"{models.__name__}.{module}"), name)
-
-
-def _rotation(theirs: Mapping[str, Any]) -> dict[str, Any]:
-    return {"rope_type": "default", "rope_theta": theirs["rope_max_wavelength"]}
-
-
-def _llama3_rotation(theirs: Mapping[str, Any]) -> dict[str, Any]:
-    factor = theirs.get("rope_frequency_adjustment_factor")
-    if factor is None:
-        return _rotation(theirs)
-    return _rotation(theirs) | {
-        "rope_type": "llama3",
-        "factor": factor,
-        "low_freq_factor": theirs["rope_low_freq_factor"],
-        "high_freq_factor": theirs["rope_high_freq_factor"],
-        "original_max_position_embeddings": theirs["rope_pretraining_sequence_length"],
-    }

@@ -214,6 +214,7 @@ class TFPreTrainedModel(TFAdapterMixin, TFKerasModel):
         save_directory: str | os.PathLike,
         *,
         max_shard_size: int | str = "5GB",
+        safe_serialization: bool = True,
         push_to_hub: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -225,9 +226,19 @@ class TFPreTrainedModel(TFAdapterMixin, TFKerasModel):
         Args:
             save_directory: the folder; made if need be.
             max_shard_size: bytes, or a text such as "5GB", above which weights go to several files.
-            push_to_hub: upload the folder as well; ``kwargs`` go to :meth:`push_to_hub`.
-            **kwargs: ``repo_id`` (default: the folder's name) and the arguments of `push_to_hub`.
+            safe_serialization: there for the old signature; only True is known.
+            push_to_hub: upload the folder as well.
+            **kwargs: with it, those of :func:`tfhf.push_folder`.
+
+        Raises:
+            TypeError, ValueError: an argument is unknown, or not supported.
         """
+        if "saved_model" in kwargs:
+            raise TypeError("save_pretrained has no argument 'saved_model': use model.export(…)")
+        if kwargs and not push_to_hub:
+            raise TypeError(f"save_pretrained has no argument {next(iter(kwargs))!r}")
+        if not safe_serialization:
+            raise ValueError("safe_serialization must be True: only safetensors are written")
         if any(not update.merged for _, update in updates(self)):
             save_adapter(self, save_directory)
         else:

@@ -8,6 +8,7 @@ Without a name, the model is the demo's MiniLM with a new head, whose probabilit
 Run time: 20 seconds on 2 CPU cores.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -25,7 +26,9 @@ TEXTS = ["I've been waiting for a HuggingFace course my whole life.", "I hate th
 
 def main() -> None:
     """Go step by step, and compare with the pipeline."""
-    checkpoint = sys.argv[2] if "--model" in sys.argv[1:2] else minilm()
+    parser = argparse.ArgumentParser(description="What a pipeline does, step by step.")
+    parser.add_argument("--model", help="folder or name on the Hub (default: the demo's MiniLM)")
+    checkpoint = parser.parse_args().model or minilm()
     keras.utils.set_random_seed(0)
 
     # 1. The tokenizer: texts to ids, padded to the longest, with a mask for the padding.

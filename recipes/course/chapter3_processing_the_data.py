@@ -6,6 +6,7 @@
 Run time: 20 seconds on 2 CPU cores.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -20,7 +21,10 @@ from film_reviews import film_reviews
 
 def main() -> None:
     """Tokenize pairs, and compare ways to pad them."""
-    pairs = load_dataset("glue", "mrpc", split="train") if "--hub" in sys.argv else made_pairs()
+    parser = argparse.ArgumentParser(description="Tokenize pairs, and compare ways to pad them.")
+    parser.add_argument("--hub", action="store_true", help="take MRPC")
+    on_hub = parser.parse_args().hub
+    pairs = load_dataset("glue", "mrpc", split="train") if on_hub else made_pairs()
     tokenizer = tfhf.AutoTokenizer.from_pretrained(minilm())
     print(pairs)
 
@@ -55,7 +59,7 @@ def main() -> None:
 
 def made_pairs() -> Dataset:
     """Return pairs of neighbouring film reviews; the label says whether they have one mood."""
-    reviews = film_reviews()["train"].select(range(400))
+    reviews = film_reviews()["train"].shuffle(0).select(range(400))
     first, second = reviews.select(range(0, 400, 2)), reviews.select(range(1, 400, 2))
     return Dataset.from_dict(
         {

@@ -68,7 +68,15 @@ def test_version(tfhf_command):
 
 @pytest.mark.parametrize(
     "line",
-    ["nothing", "models --nothing", "models extra", "models --task nothing", "convert", "push ."],
+    [
+        "nothing",
+        "models --nothing",
+        "models extra",
+        "models --task nothing",
+        "pipeline translation_foo --model x",
+        "convert",
+        "push .",
+    ],
 )
 def test_wrong_use_is_2(line, tfhf_command):
     done = tfhf_command(*line.split())
@@ -131,12 +139,15 @@ print(" ".join(sorted({"tensorflow", "keras", "transformers", "numpy"} & set(sys
 
 def test_env(tfhf_command, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    for name in ("HF_CLIENT_SECRET", "TFHF_API_KEY", "HF_PROXY_PASSWORD"):
+        monkeypatch.setenv(name, "secret of another kind")
     monkeypatch.setenv("TF_VAR_password", "secret")
     monkeypatch.setenv("TF_NUM_THREADS", "7")
     done = tfhf_command("env")
     assert done.exit_code == 0
     assert f"- tensorflow {importlib.metadata.version('tensorflow')}\n" in done.stdout
     assert "- HF_TOKEN=…\n" in done.stdout and "- TF_NUM_THREADS=7\n" in done.stdout
+    assert "- TFHF_API_KEY=…\n" in done.stdout
     assert "secret" not in done.stdout
     for title in ("System", "Packages", "Missing", "Variables"):
         assert f"**{title}**\n\n- " in done.stdout
@@ -151,12 +162,12 @@ def test_env_names_what_is_missing_or_old(tfhf_command, monkeypatch):
         return versions[name]
 
     wanted = ["keras>=3.12", "rouge-score>=0.1.2; extra == 'recipes'", "pytest; extra == 'test'"]
-    wanted.append("colorama; platform_system == 'Nowhere'")
+    wanted += ["colorama; platform_system == 'Nowhere'", "mkdocs-material; extra == 'docs'"]
     monkeypatch.setattr(importlib.metadata, "version", version)
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: wanted)
     shown = tfhf_command("env").stdout
     assert "- keras >=3.12: it is 3.1\n- rouge-score (tfhf[recipes])\n" in shown
-    assert "pytest" not in shown and "colorama" not in shown
+    assert not any(name in shown for name in ("pytest", "colorama", "mkdocs"))
 
 
 @pytest.mark.slow

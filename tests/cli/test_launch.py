@@ -99,6 +99,19 @@ def test_wrong_use(line, code, started, tfhf_command):
     assert started == []
 
 
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("launch absent.py", "there is no file absent.py"),
+        ("launch --host a:1 --host-index 5 -m absent", "host_index must be 0 to 0, but it is 5"),
+    ],
+)
+def test_what_cannot_start_is_wrong_use(line, message, tfhf_command, monkeypatch, tmp_path):
+    monkeypatch.setattr(launch_config, "CONFIG_FILE", tmp_path / "launch.yaml")
+    done = tfhf_command(*line.split())
+    assert done.exit_code == 2 and message in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_script_runs(tfhf_command, tmp_path, capfd):
     script = tmp_path / "train.py"
     script.write_text("import sys; print(sys.argv[1:]); sys.exit(3)")

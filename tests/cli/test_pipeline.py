@@ -104,6 +104,38 @@ def test_csv_has_the_rows_with_their_labels(classify, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", ["in.jsonl", "-"])
+def test_csv_of_rows_with_different_columns(name, classify, tmp_path, tfhf_command):
+    """One of them is what the command itself wrote."""
+    written = {"text": "A dog.", "label": 1, "result_label": "neutral", "score": 0.5}
+    content = "".join(json.dumps(row) + "\n" for row in ({"text": "A cat.", "id": 7}, written))
+    target = tmp_path / "out.csv"
+    if name == "-":
+        folder = golden.FIXTURES / "text-classification/bert"
+        line = ["pipeline", "text-classification", "--model", folder, "--output", target]
+        done = tfhf_command(*line, input=content)
+    else:
+        done = classify(content, "--output", target)
+    assert done.exit_code == 0, done.stderr
+    first, second = expected("A cat.", "A dog.")
+    nothing = dict.fromkeys(written, "")
+    assert read_csv(target.read_text()) == [
+        {
+            **nothing,
+            "text": "A cat.",
+            "id": "7",
+            "result_result_label": first["label"],
+            "result_score": repr(first["score"]),
+        },
+        {
+            **{column: str(value) for column, value in written.items()},
+            "id": "",
+            "result_result_label": second["label"],
+            "result_score": repr(second["score"]),
+        },
+    ]
+
+
 def test_pairs_and_other_names_for_columns(classify):
     content = '{"premise": "A cat.", "hypothesis": "A dog."}\n{"premise": "A cat."}\n\n'
     done = classify(content, "--column", "text=premise", "--column", "text_pair=hypothesis")

@@ -171,11 +171,13 @@ def test_the_perplexity_of_a_causal_model_is_pytorchs(tmp_path, tfhf_command):
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
 
+    # The file of the fixture has names of its own.
+    tfhf.TFAutoModelForCausalLM.from_pretrained(folder).save_pretrained(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     ids = [i for text in texts for i in [*tokenizer(text).input_ids, tokenizer.eos_token_id]]
     pieces = torch.tensor(ids[: len(ids) // 16 * 16]).reshape(-1, 16)
     with torch.no_grad():
-        loss = AutoModelForCausalLM.from_pretrained(folder)(pieces, labels=pieces).loss.item()
+        loss = AutoModelForCausalLM.from_pretrained(tmp_path)(pieces, labels=pieces).loss.item()
     assert found["eval_loss"] == pytest.approx(loss, abs=1e-5)
     assert found["eval_perplexity"] == pytest.approx(math.exp(loss), rel=1e-5)
 
@@ -184,7 +186,7 @@ def test_the_perplexity_of_a_causal_model_is_pytorchs(tmp_path, tfhf_command):
 @pytest.mark.parametrize("task, metric", [("summarization", "rougeL"), ("translation", "bleu")])
 def test_texts_are_judged_by_what_is_written(task, metric, tmp_path, tfhf_command):
     folder = golden.FIXTURES / "summarization/t5"
-    texts = ["A cat sleeps on the warm roof.", "Who wrote the letter?"]
+    texts = ["Where is it?", "Yes"]  # the model writes some words of each
     options = ["--task", task, "--model", folder, "--generation-max-length=8"]
     path = tmp_path / "texts.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
@@ -223,6 +225,25 @@ def test_tfrecords_hold_what_the_tokenizer_says(body, films, tmp_path, tfhf_comm
     assert batch["labels"].numpy().tolist() == [int(row["liked"] == "yes") for row in rows]
 
 
+def test_a_second_file_has_the_numbers_of_the_first(body, tmp_path, tfhf_command):
+    def write(name, tags, *options):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(f'{{"tokens": ["a"], "tags": ["{tag}"]}}\n' for tag in tags))
+        line = ["data", "to-tfrecord", tmp_path / name, "--task=ner", "--model", body]
+        return tfhf_command(*line, "--file", path, *options)
+
+    first = write("train", "bca")
+    assert first.exit_code == 0, first.stderr
+    assert json.loads((tmp_path / "train/dataset.json").read_text())["label_names"] == list("abc")
+    second = write("dev", "ac", "--labels-from", tmp_path / "train")
+    assert second.exit_code == 0, second.stderr
+    assert json.loads((tmp_path / "dev/dataset.json").read_text())["label_names"] == list("abc")
+    (batch,) = tfhf.read_tfrecords(tmp_path / "dev", batch_size=2)
+    assert batch["labels"].numpy().tolist() == [[-100, 0, -100], [-100, 2, -100]]
+    third = write("test", "ad", "--labels-from", tmp_path / "train")
+    assert third.exit_code == 1 and "the label 'd' is none of the model's: a, b, c" in third.stderr
+
+
 @pytest.mark.parametrize(
     "line, message",
     [
@@ -231,12 +252,20 @@ def test_tfrecords_hold_what_the_tokenizer_says(body, films, tmp_path, tfhf_comm
         ("train --task=nothing --model=x --dataset=y", "invalid choice: 'nothing'"),
         ("train --task=ner --model=x --dataset=y --learning-rats=3", "--learning-rats"),
         ("train --task=ner --model=x --dataset=y --learning-rate=much", "--learning-rate"),
+        ("train --task=ner --model=x --dataset=y --learning-rate -1", "learning_rate must be"),
+        ("train --task=ner --model=x --dataset=y --bf16 --fp16", "exclude each other"),
+        ("train --task=ner --model=x --dataset=y --config=absent.yaml", "absent.yaml"),
+        ("train --task=translation_foo --model=x --dataset=y", "invalid choice"),
         ("eval --task=ner --model=x --file=absent.csv", "there is no file absent.csv"),
         ("predict --task=ner --model=x --dataset=y --output=a.txt", "must end in .jsonl or .csv"),
         ("predict --task=ner --model=x --dataset=y --output=absent/a.csv", "no folder absent"),
         ("eval --task=ner --model=x --dataset=y --max-length=0", "--max-length must be at least 1"),
         ("predict --task=fill-mask --model=x --dataset=y", "use `tfhf pipeline fill-mask`"),
         ("data to-tfrecord x --task=ner --model=x", "pass either --file or --dataset"),
+        (
+            "data to-tfrecord x --task=fill-mask --model=x --dataset=y --labels-from=z",
+            "fill-mask has no labels with names",
+        ),
     ],
 )
 def test_wrong_use(line, message, tfhf_command):

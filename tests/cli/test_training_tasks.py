@@ -62,6 +62,14 @@ def test_decimals_are_a_regression():
     assert task.tokenize(data)["labels"][:] == [0.5, -1.0]
 
 
+@pytest.mark.parametrize("label", [2, -1, 0.5])
+def test_numbers_that_no_label_has(label):
+    task = make(TextClassification, "text-classification")
+    task.set_labels(["neg", "pos"])
+    with pytest.raises(ValueError, match=f"the label {label} is none of the model's: neg, pos"):
+        task.tokenize(rows(text=["good"], label=[label]))
+
+
 def test_pairs_and_cut_texts():
     task = make(TextClassification, "text-classification")
     found = task.tokenize(rows(text=["good " * 20], text_pair=["bad"]), with_target=False)[0]

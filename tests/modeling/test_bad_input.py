@@ -240,3 +240,18 @@ class TestFromPretrained:
         tfhf.TFBertModel(make_config()).save_pretrained(tmp_path)
         with pytest.raises(TypeError, match=r"must be a BertConfig, .* DistilBertConfig"):
             tfhf.TFBertModel.from_pretrained(tmp_path, config=DistilBertConfig())
+
+
+class TestSavePretrained:
+    @pytest.mark.parametrize(
+        ("argument", "error", "message"),
+        [
+            ({"max_shard_sise": 9}, TypeError, "has no argument 'max_shard_sise'"),
+            ({"saved_model": True}, TypeError, r"no argument 'saved_model': use model\.export"),
+            ({"safe_serialization": False}, ValueError, "safe_serialization must be True"),
+        ],
+    )
+    def test_unknown_argument(self, argument, error, message, model, tmp_path):
+        with pytest.raises(error, match=message):
+            model.save_pretrained(tmp_path, **argument)
+        assert not list(tmp_path.iterdir())

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import text_classification
 from safetensors.numpy import load_file
 from small_demo import write_demo
 from transformers import AutoTokenizer
@@ -30,6 +31,12 @@ def finished(tmp_path_factory):
     )
     assert run.returncode == 0, run.stderr
     return folder, run.stdout
+
+
+def test_a_name_may_have_a_slash_and_a_configuration(monkeypatch):
+    monkeypatch.setattr(text_classification, "load_dataset", lambda *names: names)
+    for names in (["stanfordnlp/imdb"], ["glue", "mrpc"]):
+        assert text_classification.load_sentences(names) == tuple(names)
 
 
 def printed_answer(output):

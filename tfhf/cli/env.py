@@ -55,7 +55,9 @@ VARIABLES = (
 )
 
 #: Extras that only those who work on tfhf need.
-DEVELOPMENT = ("test", "oracle")
+DEVELOPMENT = ("test", "oracle", "docs")
+#: What the names of variables have whose values are nobody's business.
+SECRET = ("KEY", "PASSWORD", "SECRET", "TOKEN")
 
 
 @app.command(epilog=examples("tfhf env", "tfhf env > environment.md"))
@@ -152,7 +154,7 @@ def _missing_programs() -> Iterator[str]:
 
 def _variables() -> list[str]:
     return [
-        f"{name}={'…' if 'TOKEN' in name else value}"
+        f"{name}={'…' if any(word in name for word in SECRET) else value}"
         for name, value in sorted(os.environ.items())
         if name.startswith(VARIABLES)
     ]

@@ -92,10 +92,11 @@ def launch(
     }
     changes: dict[str, Any] = {k: value for k, value in given.items() if value is not None}
     known = launch_config.read_config(path or launch_config.CONFIG_FILE)
+    command = ("-m", [script, *(arguments or ())]) if module else (script, arguments or [])
     try:
         chosen = dataclasses.asdict(dataclasses.replace(known, **changes))
-    except ValueError as error:
+        code = launching.launch(*command, **chosen)
+    except (FileNotFoundError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
-    command = ("-m", [script, *(arguments or ())]) if module else (script, arguments or [])
-    if code := launching.launch(*command, **chosen):
+    if code:
         raise typer.Exit(code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -120,6 +120,7 @@ def pipeline(
     inputs = _Inputs(source, plain_name(task), named_values("--column", column or ()))
     if is_csv(output) and plain_name(task) == "feature-extraction":
         raise typer.BadParameter("feature-extraction gives vectors: write JSON lines")
+    columns = inputs.columns() if is_csv(output) else []
 
     from tfhf import pipelines
 
@@ -135,7 +136,7 @@ def pipeline(
     opened = nullcontext(sys.stdout) if output == STANDARD else replace_file(output, "utf-8")
     try:
         with opened as file:
-            writer = RowWriter(file, output)
+            writer = RowWriter(file, output, columns)
             # With a length, there is a bar that has an end.
             for result in pipe(iter(inputs) if source == STANDARD else inputs):
                 writer.write(inputs.pending.popleft(), result)
@@ -158,6 +159,7 @@ class _Inputs:
     def __init__(self, path: Path, task: str, columns: dict[str, str]) -> None:
         self.pending: deque[Row] = deque()
         self._path = path
+        self._kept: list[Row] | None = None
         self._task = task
         names = COLUMNS.get(task, ("text",))
         if unknown := set(columns) - set(names):
@@ -170,13 +172,22 @@ class _Inputs:
         """Count the rows; a row that cannot be read is found before any work is done."""
         return sum(1 for _ in self._numbered())
 
+    def columns(self) -> list[str]:
+        """Return all columns; for this, the rows of standard input are kept in memory."""
+        if self._path == STANDARD:
+            self._kept = list(read_rows(self._path))
+        return list(dict.fromkeys(name for row in self._rows() for name in row))
+
+    def _rows(self) -> Iterable[Row]:
+        return read_rows(self._path) if self._kept is None else self._kept
+
     def __iter__(self) -> Iterator[Any]:
         for row, value in self._numbered():
             self.pending.append(row)
             yield value
 
     def _numbered(self) -> Iterator[tuple[Row, Any]]:
-        for number, row in enumerate(read_rows(self._path), 1):
+        for number, row in enumerate(self._rows(), 1):
             try:
                 yield row, self._input(row)
             except KeyError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -37,13 +39,11 @@ def push(
 ) -> None:
     """Upload a folder as a model repository, made if need be, in one commit.
 
-    Log in with `hf auth login` before, or set HF_TOKEN.
+    What checkpoint-*/ hold stays here. Log in with `hf auth login` before, or set HF_TOKEN.
     """
-    from huggingface_hub.errors import HTTPError
-
     from tfhf.hub import push_folder
 
-    try:
+    with uploading(folder, repo):
         address = push_folder(
             folder,
             repo_id=repo,
@@ -52,6 +52,15 @@ def push(
             revision=revision,
             create_pr=pull_request,
         )
+    typer.echo(address)
+
+
+@contextmanager
+def uploading(folder: Path, repo: str) -> Iterator[None]:
+    """Say what could not be uploaded where, in place of the errors of HTTP."""
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        yield
     except HTTPError as error:
         raise OSError(f"{folder} cannot be uploaded to {repo}: {error}") from error
-    typer.echo(address)

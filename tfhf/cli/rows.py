@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any
@@ -87,28 +87,36 @@ class RowWriter:
     Args:
         file: a text file.
         path: where it will be, whose suffix says how it is written.
+        columns: all that sources have, for CSV.
     """
 
-    def __init__(self, file: IO[str], path: Path) -> None:
+    def __init__(self, file: IO[str], path: Path, columns: Sequence[str] = ()) -> None:
         self._file = file
         self._path = path
+        self._columns = columns
         self._csv: csv.DictWriter[str] | None = None
 
     def write(self, source: Row, result: Any) -> None:
         """Write a result as a JSON line, or as one or more lines of CSV after its source's cells.
 
-        In CSV, a result's column that the source has too is called ``result_…``.
+        In CSV, a result's column that sources have too is called ``result_…``, and a cell is empty
+        where a source has nothing.
         """
         if not is_csv(self._path):
             self._file.write(json.dumps(result, ensure_ascii=False, default=_plain) + "\n")
             return
         for entry in _entries(result):
-            named = {f"result_{name}" if name in source else name: entry[name] for name in entry}
-            row = {name: _cell(value) for name, value in (source | named).items()}
+            named = {self._free_name(name): value for name, value in entry.items()}
             if self._csv is None:
-                self._csv = csv.DictWriter(self._file, list(row), lineterminator="\n")
+                names = [*self._columns, *named]
+                self._csv = csv.DictWriter(self._file, names, lineterminator="\n")
                 self._csv.writeheader()
-            self._csv.writerow(row)
+            self._csv.writerow({name: _cell(value) for name, value in (source | named).items()})
+
+    def _free_name(self, name: str) -> str:
+        while name in self._columns:
+            name = f"result_{name}"
+        return name
 
 
 def _plain(value: Any) -> Any:

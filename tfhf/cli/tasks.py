@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,13 +27,14 @@ EXPORTED_TASKS = (*TASKS, "multiple-choice", "sentence-embeddings")
 
 
 def plain_name(task: str) -> str:
-    """Return what a task is listed under.
+    """Return what a task is listed under; a name that no task has stays what it is.
 
     Example:
         >>> plain_name("ner"), plain_name("translation_en_to_fr")
         ('token-classification', 'translation')
     """
-    return "translation" if task.startswith("translation_") else ALIASES.get(task, task)
+    is_translation = re.fullmatch("translation_[^_]+_to_[^_]+", task)
+    return "translation" if is_translation else ALIASES.get(task, task)
 
 
 def task_words(tasks: Sequence[str] = TASKS) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import typer
 from tfhf.checkpoints.atomic import replace_file
 from tfhf.cli.checkpoints import load_trained
 from tfhf.cli.options import examples, named_values
+from tfhf.cli.push import uploading
 from tfhf.cli.rows import STANDARD, SUFFIXES, RowWriter
 from tfhf.cli.tasks import plain_name
 
@@ -51,19 +52,11 @@ TRAIN_EXAMPLES = examples(
 )
 EVAL_EXAMPLES = examples(
     "tfhf eval --task text-classification --model runs/films --file test.csv",
-    "tfhf eval --task summarization --model t5-small --dataset xsum --split test "
-    "--column text=document --column target=summary",
+    "tfhf eval --task summarization --model t5-small --dataset cnn_dailymail "
+    "--dataset-config 3.0.0 --column text=article --column target=highlights",
 )
 PREDICT_EXAMPLES = examples(
     "tfhf predict --task text-classification --model runs/films --file new.csv --output labels.csv",
-)
-#: What a model card says of a training.
-HYPERPARAMETERS = (
-    "num_train_epochs",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "lr_scheduler_type",
-    "seed",
 )
 
 
@@ -77,7 +70,8 @@ def train(context: typer.Context) -> None:
     data = {"train_dataset": task.tokenize(rows)}
     if options.validation_file or (options.dataset and arguments.eval_strategy != "no"):
         data["eval_dataset"] = task.tokenize(_rows(options, options.validation_file, "validation"))
-    trainer = _trainer(options, arguments, task, **data)
+    # One upload at the end has the whole card, with the metrics of the finished model.
+    trainer = _trainer(options, dataclasses.replace(arguments, push_to_hub=False), task, **data)
     results = {"train": trainer.train().metrics}
     trainer.save_model()
     if "eval_dataset" in data:
@@ -87,7 +81,7 @@ def train(context: typer.Context) -> None:
             trainer.log_metrics(split, metrics)
             trainer.save_metrics(split, metrics)
         trainer.save_state()
-        _write_card(options, trainer, results.get("eval", {}))
+        _write_card(options, trainer, results.get("eval", {}), arguments.push_to_hub)
 
 
 @app.command("eval", **RAW)
@@ -109,7 +103,7 @@ def predict(context: typer.Context) -> None:
     found = _asked(options, arguments, task).predict(tokens).predictions
     path = options.output
     with nullcontext(sys.stdout) if path == STANDARD else replace_file(path, "utf-8") as file:
-        writer = RowWriter(file, path)
+        writer = RowWriter(file, path, rows.column_names)
         for row, answer in zip(rows, task.answers(_said(found, task), tokens)):
             writer.write(row, answer)
 
@@ -177,9 +171,12 @@ def _parse(
             parser.error(f"there is no folder {options.output.parent}")
         if not TRAINED[options.task][0].can_answer:
             parser.error(f"{options.task} has no predictions: use `tfhf pipeline {options.task}`")
-    if options.config:
-        return options, Seq2SeqTrainingArguments.from_file(options.config, **training)
-    return options, Seq2SeqTrainingArguments(**training)
+    try:
+        if options.config:
+            return options, Seq2SeqTrainingArguments.from_file(options.config, **training)
+        return options, Seq2SeqTrainingArguments(**training)
+    except (OSError, TypeError, ValueError) as error:
+        parser.error(str(error))
 
 
 def _task(options: argparse.Namespace) -> TrainingTask:
@@ -263,21 +260,18 @@ def _measure(trainer: Trainer, tokens: Dataset | None = None) -> dict[str, float
     return metrics
 
 
-def _write_card(options: argparse.Namespace, trainer: Trainer, metrics: dict[str, float]) -> None:
+def _write_card(
+    options: argparse.Namespace, trainer: Trainer, metrics: dict[str, float], push: bool
+) -> None:
     """Write the model card, and upload everything if that is asked for."""
-    from tfhf.hub import create_model_card
-    from tfhf.hub.model_card import save_model_card
-
-    arguments = trainer.args
     said = {
         "task": options.task,
         "dataset": options.dataset,
         "dataset_args": options.dataset_config,
-        "hyperparameters": {name: getattr(arguments, name) for name in HYPERPARAMETERS},
-        "evaluation": {name.removeprefix("eval_"): value for name, value in metrics.items()},
+        "evaluation": metrics,
     }
-    if arguments.push_to_hub:
-        typer.echo(trainer.push_to_hub(**said))
-    else:
-        name = Path(arguments.output_dir).resolve().name
-        save_model_card(create_model_card(trainer.model, name, **said), arguments.output_dir)
+    trainer.create_model_card(**said)
+    if push:
+        folder = Path(trainer.args.output_dir)
+        with uploading(folder, trainer.args.hub_model_id or folder.resolve().name):
+            typer.echo(trainer.push_to_hub(**said))

@@ -33,16 +33,23 @@ class Classification(TrainingTask):
             self.config.num_labels = 1
             self.config.problem_type = "regression"
         else:
-            self.config.id2label = dict(enumerate(names))
-            self.config.label2id = {name: i for i, name in enumerate(names)}
+            self.set_labels(names)
+
+    def set_labels(self, names: Sequence[str]) -> None:
+        """Take the names of the labels 0, 1, …"""
+        self.config.id2label = dict(enumerate(names))
+        self.config.label2id = {name: i for i, name in enumerate(names)}
 
     def _label_id(self, label: Any) -> Any:
-        if not isinstance(label, str):
+        """Return the number of a label; those of a regression, and -100, stay what they are."""
+        names = self.config.label2id
+        if isinstance(label, str):
+            if label in names:
+                return names[label]
+        elif label in self.config.id2label or label == -100 or self.config.num_labels == 1:
             return label
-        if label not in self.config.label2id:
-            known = ", ".join(self.config.label2id)
-            raise ValueError(f"the label {label!r} is none of the model's: {known}")
-        return self.config.label2id[label]
+        known = ", ".join(names)
+        raise ValueError(f"the label {label!r} is none of the model's: {known}")
 
 
 class TextClassification(Classification):

@@ -38,6 +38,7 @@ def write_tfrecords(
     columns: Sequence[str] | None = None,
     tokenizer: Any = None,
     rows_per_file: int = 10_000,
+    label_names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Write the rows of a tokenized dataset as TFRecord files.
 
@@ -51,10 +52,12 @@ def write_tfrecords(
         tokenizer: says with what, and on which side, rows are padded when they are read. Without
             it: with 0, and labels of tokens with -100.
         rows_per_file: many files let many hosts read at the same time.
+        label_names: what the labels 0, 1, … are called; ``dataset.json`` keeps it.
 
     Returns:
-        What ``dataset.json`` holds: the number of rows, the files, and for each column its type,
-        whether it holds lists, the longest of them and what they are padded with.
+        What ``dataset.json`` holds: the number of rows, the files, for each column its type,
+        whether it holds lists, the longest of them and what they are padded with, and the names of
+        labels.
 
     Raises:
         ValueError: no rows, a column that is not there, holds other things or misses values.
@@ -81,6 +84,8 @@ def write_tfrecords(
     count = -(-len(dataset) // rows_per_file)
     name = f"{schema.pop('digest')}-{{:05d}}-of-{count:05d}.tfrecord"
     schema["files"] = [name.format(i) for i in range(count)]
+    if label_names is not None:
+        schema["label_names"] = list(label_names)
 
     folder = os.fspath(folder)
     tf.io.gfile.makedirs(folder)
@@ -134,12 +139,7 @@ def read_tfrecords(
         ValueError: rows are longer than ``max_length``, or too few for one batch.
     """
     folder = os.fspath(folder)
-    try:
-        schema = json.loads(tf.io.read_file(os.path.join(folder, SCHEMA_FILE)).numpy())
-    except tf.errors.NotFoundError:
-        raise FileNotFoundError(
-            f"{folder} holds no {SCHEMA_FILE}: write_tfrecords has not finished there"
-        ) from None
+    schema = read_schema(folder)
     batches = schema["rows"] // batch_size if drop_remainder else -(-schema["rows"] // batch_size)
     if batch_size < 1 or batches < 1:
         raise ValueError(f"batch_size: {schema['rows']} rows make no batch of {batch_size}")
@@ -173,6 +173,20 @@ def read_tfrecords(
     data = rows.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
     data = data.apply(tf.data.experimental.assert_cardinality(batches))
     return data.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def read_schema(folder: str) -> dict[str, Any]:
+    """Read what :func:`write_tfrecords` wrote into ``dataset.json``, and returned.
+
+    Raises:
+        FileNotFoundError: the folder holds no whole dataset.
+    """
+    try:
+        return json.loads(tf.io.read_file(os.path.join(folder, SCHEMA_FILE)).numpy())
+    except tf.errors.NotFoundError:
+        raise FileNotFoundError(
+            f"{folder} holds no {SCHEMA_FILE}: write_tfrecords has not finished there"
+        ) from None
 
 
 def _chosen(dataset: datasets.Dataset, columns: Sequence[str] | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import shutil
@@ -12,7 +13,7 @@ from typing import Any
 
 import keras
 
-from tfhf.hub.model_card import create_model_card, save_model_card
+from tfhf.hub.model_card import by_name, create_model_card, save_model_card
 from tfhf.hub.push import push_folder
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,8 @@ class PushToHubCallback(keras.callbacks.Callback):
 
     Training never waits: while one upload is under way, others are left out. The finished model is
     uploaded at the end of ``fit``, which waits for it. An upload that fails does not stop training;
-    it is told at the end, and the folder has the model in any case.
+    it is told at the end, and the folder has the model in any case. It uploads to the main branch;
+    :func:`tfhf.push_folder` knows others, and pull requests.
 
     Args:
         output_dir: the folder to save to, and to upload.
@@ -41,6 +43,7 @@ class PushToHubCallback(keras.callbacks.Callback):
         errors: what went wrong with uploads.
 
     Raises:
+        TypeError: an unknown argument.
         ValueError: an unknown strategy, or "steps" without their number.
 
     Example:
@@ -64,6 +67,13 @@ class PushToHubCallback(keras.callbacks.Callback):
             raise ValueError(f"save_strategy must be one of {STRATEGIES}, not {save_strategy!r}")
         if save_strategy == "steps" and not (save_steps and save_steps > 0):
             raise ValueError(f"save_steps must be a number above 0 with 'steps', not {save_steps}")
+        known = [*inspect.signature(create_model_card).parameters][2:]  # the callback gives two
+        for name in model_card_args:
+            if name not in known:
+                raise TypeError(
+                    f"PushToHubCallback has no argument {name!r}; of create_model_card it takes "
+                    + ", ".join(known)
+                )
         self.output_dir = Path(output_dir)
         self.save_strategy = save_strategy
         self.save_steps = save_steps
@@ -73,7 +83,7 @@ class PushToHubCallback(keras.callbacks.Callback):
         self.hub_private_repo = hub_private_repo
         self.model_card_args = model_card_args
         self.errors: list[BaseException] = []
-        self._history: dict[str, list[float]] = {}
+        self._epochs: list[dict[str, Any]] = []
         self._upload: Future | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -81,16 +91,21 @@ class PushToHubCallback(keras.callbacks.Callback):
         self._steps = 0
         self._uploads = ThreadPoolExecutor(1, thread_name_prefix="push_to_hub")
 
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remember where the epoch begins."""
+        self._before = self._steps
+
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Share the model after every so many steps."""
-        self._steps += 1
-        if self.save_steps and self.save_strategy == "steps" and self._steps % self.save_steps == 0:
+        """Share the model after so many batches, of which Keras may have run several at a time."""
+        seen = self._steps
+        self._steps = self._before + min(batch + 1, self.params.get("steps") or batch + 1)
+        every = self.save_steps if self.save_strategy == "steps" else None
+        if every and self._steps // every > seen // every:
             self._share(f"Training in progress, step {self._steps}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Share the model after an epoch."""
-        for name, value in (logs or {}).items():
-            self._history.setdefault(name, []).append(float(value))
+        self._epochs.append(dict(logs or {}))
         if self.save_strategy == "epoch":
             self._share(f"Training in progress, epoch {epoch + 1}")
 
@@ -117,12 +132,18 @@ class PushToHubCallback(keras.callbacks.Callback):
         self.model.save_pretrained(self.output_dir)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(self.output_dir)
-        args = {"history": self._history} | self.model_card_args
+        args = {"history": by_name(self._epochs)} | self.model_card_args
         card = create_model_card(self.model, self.hub_model_id, **args)
-        save_model_card(card, self.output_dir, self._history)
+        save_model_card(card, self.output_dir, args["history"])
         # The next save must not change what is being uploaded.
         frozen = tempfile.mkdtemp(prefix=".upload", dir=self.output_dir.resolve().parent)
-        shutil.copytree(self.output_dir, frozen, copy_function=_link, dirs_exist_ok=True)
+        shutil.copytree(
+            self.output_dir,
+            frozen,
+            ignore=shutil.ignore_patterns("checkpoint-*"),
+            copy_function=_link,
+            dirs_exist_ok=True,
+        )
         self._upload = self._uploads.submit(self._push, frozen, message)
 
     def _push(self, folder: str, message: str) -> None:

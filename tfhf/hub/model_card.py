@@ -6,6 +6,7 @@ Model Reporting, 2018.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,9 @@ from typing import Any
 
 import keras
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from matplotlib.figure import Figure
 
-#: What a model does, by the end of its class's name.
-TASKS = {
+#: What a model does, by the end of its class's name; None where that tells too little.
+TASKS: dict[str, str | None] = {
     "ForSequenceClassification": "text-classification",
     "ForTokenClassification": "token-classification",
     "ForQuestionAnswering": "question-answering",
@@ -26,12 +26,16 @@ TASKS = {
     "ForCausalLM": "text-generation",
     "LMHeadModel": "text-generation",
     "MTModel": "translation",
+    "EncoderDecoderModel": None,
+    "DoubleHeadsModel": None,
     "Model": "feature-extraction",
 }
 EXAMPLES = {
     "question-answering": '{"question": "Who wrote it?", "context": "Ada wrote it."}',
     "fill-mask": '"This is " + pipe.tokenizer.mask_token + "."',
 }
+#: How the names of what is logged beside metrics end.
+NO_METRICS = ("epoch", "grad_norm", "learning_rate", "runtime", "_per_second")
 UNKNOWN = "Nothing is known here: whoever made the model has not said."
 CURVES = "training_curves.png"
 
@@ -40,9 +44,9 @@ def create_model_card(
     model: Any,
     model_name: str,
     *,
-    history: Mapping[str, Sequence[float]] | None = None,
+    history: Mapping[str, Sequence[Any]] | None = None,
     hyperparameters: Mapping[str, Any] | None = None,
-    evaluation: Mapping[str, float] | None = None,
+    evaluation: Mapping[str, Any] | None = None,
     task: str | None = None,
     language: str | list[str] | None = None,
     license: str | None = None,
@@ -60,9 +64,11 @@ def create_model_card(
     Args:
         model: a tfhf model; if it is compiled, its optimizer is described.
         model_name: ``name`` or ``organisation/name`` on the Hub.
-        history: what ``fit`` returned, ``History.history``: for each name one number an epoch.
+        history: what ``fit`` returned, ``History.history``: for each name one number an epoch, or
+            None where an epoch has none. What is no number is left out, and so are times.
         hyperparameters: more of them, by name, as ``num_train_epochs``.
-        evaluation: metrics of the finished model, by name; default: the last epoch of `history`.
+        evaluation: metrics of the finished model, by name, as ``Trainer.evaluate`` gives them;
+            default: the last epoch of `history`.
         task: what the model does, as "summarization"; default: as its class tells.
         language: as "en".
         license: as "apache-2.0".
@@ -77,7 +83,8 @@ def create_model_card(
 
     Returns:
         A card of huggingface_hub: ``str(card)``, ``card.save(path)``, ``card.validate()``. With a
-        history it shows the picture ``training_curves.png``, which :func:`save_curves` draws.
+        history it shows the picture ``training_curves.png``, which :func:`save_curves` draws, where
+        matplotlib is installed.
 
     Example:
         >>> from transformers import BertConfig
@@ -91,9 +98,8 @@ def create_model_card(
     task = task or _task(model)
     if finetuned_from is None and model.name_or_path and not Path(model.name_or_path).exists():
         finetuned_from = model.name_or_path
-    epochs = {name: [float(n) for n in numbers] for name, numbers in (history or {}).items()}
-    if evaluation is None:
-        evaluation = _last_epoch(epochs)
+    epochs = _measured(history or {})
+    metrics = _last_epoch(epochs) if evaluation is None else _metrics(evaluation)
     datasets = [dataset] if isinstance(dataset, str) else list(dataset or [])
     data = ModelCardData(
         model_name=model_name.split("/")[-1],
@@ -104,8 +110,8 @@ def create_model_card(
         base_model=finetuned_from,
         tags=[tags] if isinstance(tags, str) else tags,
         datasets=datasets or None,
-        metrics=[name for name in evaluation if "loss" not in name] or None,
-        eval_results=_results(task, evaluation, datasets, dataset_args),
+        metrics=[name for name in metrics if "loss" not in name] or None,
+        eval_results=_results(task, metrics, datasets, dataset_args),
     )
     origin = f"It was fine-tuned from `{finetuned_from}`." if finetuned_from else ""
     what = f"`{type(model).__name__}` with {model.num_parameters():,} parameters. {origin}".strip()
@@ -114,13 +120,13 @@ def create_model_card(
     sections = {
         "Model description": f"{description}\n\n{what}" if description else what,
         "Intended uses & limitations": intended_uses,
-        "How to use": _usage(model_name, task),
+        "How to use": _usage(type(model).__name__, model_name, task),
         "Limitations and bias": limitations,
         "Training data": "\n\n".join(part for part in (training_data, seen) if part),
         "Training procedure": _list(settings),
         "Variables and metrics": _list({name: _meaning(name) for name in epochs}),
         "Training results": _epochs(epochs),
-        "Evaluation results": _list(evaluation),
+        "Evaluation results": _list(metrics),
     }
     text = "\n\n".join(f"## {name}\n\n{said or UNKNOWN}" for name, said in sections.items())
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n# {data.model_name}\n\n{text}\n")
@@ -129,29 +135,45 @@ def create_model_card(
 def save_model_card(card: ModelCard, folder: str | os.PathLike, history: Any = None) -> None:
     """Write a card, and the picture of its curves, as a folder's ``README.md``."""
     card.save(Path(folder, "README.md"))
-    if history:
+    if _can_draw() and _measured(history or {}):
         save_curves(history, Path(folder, CURVES))
 
 
-def save_curves(history: Mapping[str, Sequence[float]], file: str | os.PathLike) -> None:
+def save_curves(history: Mapping[str, Sequence[Any]], file: str | os.PathLike) -> None:
     """Draw a curve over the epochs for each metric, training and validation side by side.
 
     Args:
-        history: what ``fit`` returned, ``History.history``.
+        history: what ``fit`` returned, ``History.history``, with a number at least. Of metrics that
+            have fewer numbers than others it is not known when they were measured: they are left
+            out.
         file: where the picture goes; its suffix says which kind.
     """
-    names = [name for name in history if not name.startswith("val_")]
-    names += [name for name in history if name.startswith("val_") and name[4:] not in history]
+    from matplotlib.figure import Figure  # a TPU's host may lack it
+
+    epochs, _ = _by_epoch(_measured(history))
+    names = [name for name in epochs if not name.startswith("val_")]
+    names += [name for name in epochs if name.startswith("val_") and name[4:] not in epochs]
     figure = Figure(figsize=(4 * len(names), 3), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
         for shown, label in ((name, "training"), (f"val_{name}", "validation")):
-            if shown in history:
-                epochs = range(1, len(history[shown]) + 1)
-                axes.plot(epochs, history[shown], marker=".", label=label)
+            points = [(i, y) for i, y in enumerate(epochs.get(shown, []), start=1) if y is not None]
+            if points:
+                axes.plot(*zip(*points), marker=".", label=label)
         axes.set_title(name)
         axes.set_xlabel("epoch")
         axes.legend()
     figure.savefig(file, dpi=100)
+
+
+def by_name(epochs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return a history of what epochs logged: for each name one value an epoch, or None.
+
+    Example:
+        >>> by_name([{"loss": 0.7}, {"loss": 0.4, "val_loss": 0.6}])
+        {'loss': [0.7, 0.4], 'val_loss': [None, 0.6]}
+    """
+    names = dict.fromkeys(name for logs in epochs for name in logs)
+    return {name: [logs.get(name) for logs in epochs] for name in names}
 
 
 def optimizer_settings(model: Any) -> dict[str, Any]:
@@ -160,7 +182,7 @@ def optimizer_settings(model: Any) -> dict[str, Any]:
     if not model.compiled:
         return settings
     config = keras.saving.serialize_keras_object(model.optimizer)
-    named = {name: value for name, value in config["config"].items() if value not in (None, False)}
+    named = {name: value for name, value in config["config"].items() if value is not None}
     return {"optimizer": config["class_name"]} | named | settings
 
 
@@ -169,10 +191,39 @@ def _task(model: Any) -> str | None:
     return next((task for end, task in TASKS.items() if name.endswith(end)), None)
 
 
-def _last_epoch(history: Mapping[str, list[float]]) -> dict[str, float]:
+def _measured(history: Mapping[str, Sequence[Any]]) -> dict[str, list[float | None]]:
+    """Return the metrics, with None for what is no number; those without any are left out."""
+    rows = {
+        name: [_number(value) for value in values]
+        for name, values in history.items()
+        if not name.endswith(NO_METRICS)
+    }
+    return {name: row for name, row in rows.items() if any(n is not None for n in row)}
+
+
+def _metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics among what an evaluation says."""
+    return {
+        name.removeprefix("eval_"): number
+        for name, value in evaluation.items()
+        if not name.endswith(NO_METRICS) and (number := _number(value)) is not None
+    }
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _last_epoch(history: Mapping[str, list[float | None]]) -> dict[str, float]:
     """Return the last numbers of validation, or of training where there is none."""
     validation = [name for name in history if name.startswith("val_")]
-    return {name.removeprefix("val_"): history[name][-1] for name in validation or history}
+    return {
+        name.removeprefix("val_"): [n for n in history[name] if n is not None][-1]
+        for name in validation or history
+    }
 
 
 def _results(
@@ -188,16 +239,16 @@ def _results(
             dataset_name=" ".join([datasets[0], *([config] if config else [])]),
             dataset_config=config,
             metric_type=name,
-            metric_value=round(float(value), 4),
+            metric_value=round(value, 4),
         )
         for name, value in evaluation.items()
         if "loss" not in name
     ] or None
 
 
-def _usage(model_name: str, task: str | None) -> str:
+def _usage(class_name: str, model_name: str, task: str | None) -> str:
     if task is None or task == "multiple-choice":
-        lines = ["import tfhf", "", f'model = tfhf.TFAutoModel.from_pretrained("{model_name}")']
+        lines = ["import tfhf", "", f'model = tfhf.{class_name}.from_pretrained("{model_name}")']
     else:
         example = EXAMPLES.get(task, '"A text of your own."')
         lines = [
@@ -215,14 +266,35 @@ def _meaning(name: str) -> str:
     return f"the loss that training makes small, on {of}" if what == "loss" else f"{what} on {of}"
 
 
-def _epochs(history: Mapping[str, list[float]]) -> str:
+def _by_epoch(
+    history: Mapping[str, list[float | None]],
+) -> tuple[dict[str, list[float | None]], dict[str, list[float | None]]]:
+    """Return what has a place for each epoch, and what has fewer: Keras does not say which."""
+    count = max(map(len, history.values()), default=0)
+    whole = {name: row for name, row in history.items() if len(row) == count}
+    return whole, {name: row for name, row in history.items() if name not in whole}
+
+
+def _epochs(history: Mapping[str, list[float | None]]) -> str:
     if not history:
         return ""
-    rows = [["epoch", *history], ["---"] * (1 + len(history))]
-    for epoch, numbers in enumerate(zip(*history.values()), start=1):
-        rows.append([str(epoch), *(f"{number:.4g}" for number in numbers)])
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return f"{table}\n\n![Curves of training]({CURVES})"
+    whole, fewer = _by_epoch(history)
+    rows = [["epoch", *whole], ["---"] * (1 + len(whole))]
+    for epoch, numbers in enumerate(zip(*whole.values()), start=1):
+        rows.append([str(epoch), *map(_short, numbers)])
+    parts = ["\n".join(f"| {' | '.join(row)} |" for row in rows)]
+    parts += [f"{name}, of some epochs: {', '.join(map(_short, fewer[name]))}" for name in fewer]
+    if _can_draw():
+        parts.append(f"![Curves of training]({CURVES})")
+    return "\n\n".join(parts)
+
+
+def _can_draw() -> bool:
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def _short(number: float | None) -> str:
+    return "" if number is None else f"{number:.4g}"
 
 
 def _list(values: Mapping[str, Any]) -> str:

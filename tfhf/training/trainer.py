@@ -18,8 +18,7 @@ import tensorflow as tf
 
 from tfhf.checkpoints.atomic import write_file
 from tfhf.data.position import DataPosition
-from tfhf.hub import PushToHubCallback, create_model_card, push_folder
-from tfhf.hub.model_card import save_model_card
+from tfhf.hub import push_folder
 from tfhf.training.arguments import TrainingArguments
 from tfhf.training.checkpoints import TrainingCheckpoint, get_last_checkpoint
 from tfhf.training.chosen_optimizer import make_optimizer
@@ -29,6 +28,7 @@ from tfhf.training.failures import StopOnBadLoss, require_labels
 from tfhf.training.precision import compute_in
 from tfhf.training.progress import ProgressLine
 from tfhf.training.schedules import PerUpdate, get_scheduler
+from tfhf.training.sharing import push_callback, write_card
 from tfhf.training.state import TrainerState
 from tfhf.training.strategy import make_strategy
 from tfhf.training.training_loop import TrainingLoop
@@ -323,18 +323,7 @@ class Trainer(Evaluator):
         if self.is_chief and not args.disable_tqdm:
             reporters.append(ProgressLine(self.state))
         if self.is_chief and args.push_to_hub:
-            accumulated = args.gradient_accumulation_steps
-            reporters.append(
-                PushToHubCallback(
-                    args.output_dir,
-                    args.save_strategy if args.save_strategy != "best" else "no",
-                    save_steps=args.save_steps * accumulated,
-                    tokenizer=self.processing_class,
-                    hub_model_id=args.hub_model_id,
-                    hub_token=args.hub_token,
-                    hub_private_repo=args.hub_private_repo,
-                )
-            )
+            reporters.append(push_callback(args, self.processing_class))
         return reporters
 
     # What is kept ---------------------------------------------------------------------------------
@@ -357,10 +346,23 @@ class Trainer(Evaluator):
         Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
         write_file(Path(self.args.output_dir, "trainer_state.json"), text + "\n")
 
+    def create_model_card(self, **model_card_args: Any) -> None:
+        """Write the model's card, ``README.md``, to ``args.output_dir``.
+
+        Args:
+            **model_card_args: those of :func:`tfhf.create_model_card`, beside what training knows.
+        """
+        if self.is_chief:
+            write_card(self, **model_card_args)
+
     def push_to_hub(
         self, commit_message: str = "End of training", **model_card_args: Any
     ) -> str | None:
-        """Save and upload the model, with a card; arguments of ``create_model_card`` are taken.
+        """Save and upload the model to the main branch, with a card.
+
+        Args:
+            commit_message: what the commit says.
+            **model_card_args: those of :meth:`create_model_card`.
 
         Returns:
             The address of the commit; None in workers that are not the chief.
@@ -368,13 +370,11 @@ class Trainer(Evaluator):
         if not self.is_chief:
             return None
         args = self.args
-        name = args.hub_model_id or Path(args.output_dir).resolve().name
         self.save_model()
-        card = create_model_card(self.model, name, **model_card_args)
-        save_model_card(card, args.output_dir)
+        self.create_model_card(**model_card_args)
         return push_folder(
             args.output_dir,
-            repo_id=name,
+            repo_id=args.hub_model_id,
             commit_message=commit_message,
             private=args.hub_private_repo,
             token=args.hub_token,
