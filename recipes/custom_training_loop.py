@@ -14,8 +14,8 @@ those that are added, ``# was`` tells what stood there before. The batch size is
 together, so that every number stays what it was: the loss of a replica is its share of the mean
 over the whole batch, and shares are added, not averaged.
 
-Expected test accuracy: 0.86, as with ``fit``, with and without a strategy; not measured in full
-yet.
+Expected test accuracy: 0.86, as with ``fit``; measured in full without a strategy, since the tests
+find the same numbers with one. Run time: 6 minutes of one core, which took 9 on a busy machine.
 """
 
 import argparse
