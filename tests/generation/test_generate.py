@@ -128,8 +128,15 @@ def test_xla(settings):
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("settings", [{}, {"num_beams": 2}])
+@pytest.mark.parametrize(
+    ("settings", "jit_compile"),
+    [
+        ({}, False),
+        ({}, True),
+        ({"num_beams": 2}, False),
+        pytest.param({"num_beams": 2}, True, marks=pytest.mark.slow),
+    ],
+)
 def test_to_the_last_position_and_one_token_behind(settings, jit_compile):
     """The last token needs no position: nobody reads it."""
     ours = decoder(GPT2)
