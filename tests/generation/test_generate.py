@@ -246,8 +246,17 @@ def test_a_criterion_of_ones_own(settings):
         assert np.all(together[row, width + limit :] == 28)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("settings", [{}, BEAMS["early"], {"do_sample": True, "seed": 3}])
+@pytest.mark.parametrize(
+    ("settings", "jit_compile"),
+    [
+        ({}, False),
+        ({}, True),
+        (BEAMS["early"], False),
+        pytest.param(BEAMS["early"], True, marks=pytest.mark.slow),
+        ({"do_sample": True, "seed": 3}, False),
+        ({"do_sample": True, "seed": 3}, True),
+    ],
+)
 def test_in_the_callers_graph(settings, jit_compile):
     model, inputs = decoder(GPT2), to_tf(prompts(2))
     randomize(model, 2)
