@@ -64,8 +64,10 @@ def measure(options: argparse.Namespace) -> dict:
 def merged(runs: list[dict]) -> dict:
     """Return the first of several runs on one machine, with the areas that only later ones have."""
     results = dict(runs[0], rows=list(runs[0]["rows"]))
+    pythons = sorted({run["machine"]["python"] for run in runs})
+    results["machine"] = results["machine"] | {"python": " and ".join(pythons)}
     for run in runs[1:]:
-        if run["machine"] != results["machine"]:
+        if run["machine"] | {"python": results["machine"]["python"]} != results["machine"]:
             sys.exit("The files are of different machines.")
         there = {row["area"] for row in results["rows"]}
         results["rows"] += [row for row in run["rows"] if row["area"] not in there]
