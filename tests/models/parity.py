@@ -28,7 +28,7 @@ from tfhf.models.decoder import TFDecoderPreTrainedModel
 from tfhf.models.names import MODELS
 from tfhf.models.seq2seq_base import TFSeq2SeqPreTrainedModel
 
-WITHOUT_LABELS = ("Model", "TextModel", "DoubleHeadsModel")
+WITHOUT_LABELS = ("Model", "EncoderModel", "TextModel", "DoubleHeadsModel")
 
 
 def heads_of(family: str) -> list[str]:
