@@ -270,8 +270,9 @@ def _write_card(
         "dataset_args": options.dataset_config,
         "evaluation": metrics,
     }
-    trainer.create_model_card(**said)
-    if push:
-        folder = Path(trainer.args.output_dir)
-        with uploading(folder, trainer.args.hub_model_id or folder.resolve().name):
-            typer.echo(trainer.push_to_hub(**said))
+    if not push:
+        trainer.create_model_card(**said)
+        return
+    folder = Path(trainer.args.output_dir)
+    with uploading(folder, trainer.args.hub_model_id or folder.resolve().name):
+        typer.echo(trainer.push_to_hub(**said))

@@ -139,7 +139,9 @@ class TrainingArguments:
     disable_tqdm: bool = _option(False, "show no progress line")
 
     # The Hub
-    push_to_hub: bool = _option(False, "upload the model when training is done")
+    push_to_hub: bool = _option(
+        False, "upload the model when training is done, and Trainer's at each save"
+    )
     hub_model_id: str | None = _option(None, "name on the Hub; default: output_dir's name")
     hub_token: str | None = _option(None, "default: that of `hf auth login`")
     hub_private_repo: bool | None = _option(None, "whether a new repository is private")
