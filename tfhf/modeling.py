@@ -373,11 +373,7 @@ class TFPreTrainedModel(TFAdapterMixin, TFKerasModel):
     def input_signature(self) -> dict[str, tf.TensorSpec]:
         """The token inputs that the model is served with: int32 [batch, length] each."""
         names = ("input_ids", "attention_mask", "token_type_ids")
-        return {
-            name: tf.TensorSpec((None, None), tf.int32, name=name)
-            for name in names
-            if name in self.input_names
-        }
+        return token_specs(*(name for name in names if name in self.input_names))
 
     @property
     def max_length(self) -> int | None:
@@ -419,3 +415,13 @@ class TFPreTrainedModel(TFAdapterMixin, TFKerasModel):
         config.architectures = [type(self).__name__.removeprefix("TF")]
         config.dtype = self.dtype_policy.variable_dtype
         return config
+
+
+def token_specs(*names: str) -> dict[str, tf.TensorSpec]:
+    """Return what inputs of tokens are: int32 [batch, length] each.
+
+    Example:
+        >>> token_specs("input_ids")["input_ids"].shape
+        TensorShape([None, None])
+    """
+    return {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in names}

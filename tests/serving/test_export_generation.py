@@ -391,15 +391,25 @@ def test_ids_without_a_tokenizer(made, class_name):
     assert signature.facts["generation"]["num_beams"] == 2
 
 
-def test_a_body_whose_decoder_needs_ids(made):
+@pytest.mark.parametrize("class_name", [T5, MARIAN])
+def test_a_body_whose_decoder_needs_ids(made, class_name):
     """No text says what they are, so it is served with ids alone."""
-    model = made(T5)[0].base_model
-    assert default_task(model) is None
+    model, tokenizer = made(class_name)
+    body = model.base_model
+    assert default_task(body) is None
     names = ["input_ids", "attention_mask", "decoder_input_ids", "decoder_attention_mask"]
-    assert set(tokens(model).function.structured_input_signature[1]) == set(names)
+    assert set(tokens(body).function.structured_input_signature[1]) == set(names)
     with pytest.raises(TypeError, match="TFAutoModel or TFAutoModelForTextEncoding makes, but the"):
-        build("feature-extraction", model, made(T5)[1], {})
-    assert default_task(made(BART)[0].base_model) == "feature-extraction"
+        build("feature-extraction", body, tokenizer, {})
+
+
+def test_a_body_whose_decoder_has_ids_of_its_own(made):
+    body = made(BART)[0].base_model
+    assert default_task(body) == "feature-extraction"
+    assert set(tokens(body).function.structured_input_signature[1]) == {
+        "input_ids",
+        "attention_mask",
+    }
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from tfhf.layers import ClassificationHead, get_tf_activation
+from tfhf.modeling import token_specs
 from tfhf.models.heads import Tensors, TFForMultipleChoice
 from tfhf.outputs import ModelOutput
 
@@ -55,8 +56,7 @@ class TFDoubleHeadsModel(TFForMultipleChoice):
     @property
     def input_signature(self) -> dict[str, tf.TensorSpec]:
         """The inputs that the model is served with, int32: tokens, and where a choice is scored."""
-        where = tf.TensorSpec((None, None), tf.int32, name="mc_token_ids")
-        return super().input_signature | {"mc_token_ids": where}
+        return super().input_signature | token_specs("mc_token_ids")
 
     def make_choice_classifier(self, num_labels: int) -> ClassificationHead:
         """Return dropout and a dense layer."""

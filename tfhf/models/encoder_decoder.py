@@ -19,7 +19,7 @@ from tfhf.layers import Dense as DenseLayer
 from tfhf.layers import Embedding
 from tfhf.layers.cache import make_room
 from tfhf.losses import cross_entropy
-from tfhf.modeling import TFPreTrainedModel
+from tfhf.modeling import TFPreTrainedModel, token_specs
 from tfhf.models.generative import TFGenerativeModel, mask_of_cache
 from tfhf.models.seq2seq import STATES, as_encoder_output
 from tfhf.models.seq2seq_base import TFSeq2SeqPreTrainedModel
@@ -180,8 +180,7 @@ class TFEncoderDecoderModel(TFGenerativeModel, TFSeq2SeqPreTrainedModel):
     @property
     def input_signature(self) -> dict[str, tf.TensorSpec]:
         """The token inputs of both parts: int32 [batch, length] each."""
-        names = ("decoder_input_ids", "decoder_attention_mask")
-        ids = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in names}
+        ids = token_specs("decoder_input_ids", "decoder_attention_mask")
         return self.encoder.input_signature | ids
 
     def get_input_embeddings(self) -> Embedding:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfhf.layers import Embedding, TransformerStack, attention_bias
 from tfhf.layers.embeddings import token_vectors
+from tfhf.modeling import token_specs
 from tfhf.models.decoder import past_sizes
 from tfhf.models.seq2seq_base import TFSeq2SeqPreTrainedModel
 from tfhf.outputs import (
@@ -98,6 +99,16 @@ class TFSeq2SeqModel(TFSeq2SeqPreTrainedModel):
         )
 
     # What comes of it ---------------------------------------------------------------------------
+
+    @property
+    def input_signature(self) -> dict[str, tf.TensorSpec]:
+        """The token inputs that the model is served with: int32 [batch, length] each.
+
+        The decoder's are among them where they have no default.
+        """
+        if type(self).default_decoder_input_ids is not TFSeq2SeqModel.default_decoder_input_ids:
+            return super().input_signature
+        return super().input_signature | token_specs("decoder_input_ids", "decoder_attention_mask")
 
     def call(
         self,

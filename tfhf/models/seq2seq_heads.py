@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from tfhf.layers.cache import make_room
+from tfhf.modeling import token_specs
 from tfhf.models.generative import TFGenerativeModel, mask_of_cache
 from tfhf.models.heads import Tensors
 from tfhf.models.seq2seq_base import TFSeq2SeqPreTrainedModel
@@ -58,8 +59,7 @@ class TFForConditionalGeneration(TFGenerativeModel, TFSeq2SeqPreTrainedModel):
     @property
     def input_signature(self) -> dict[str, tf.TensorSpec]:
         """The token inputs that the model is served with: int32 [batch, length] each."""
-        names = ("input_ids", "attention_mask", "decoder_input_ids", "decoder_attention_mask")
-        return {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in names}
+        return super().input_signature | token_specs("decoder_input_ids", "decoder_attention_mask")
 
     def logits(self, body: Any, inputs: Tensors, training: bool) -> Tensors:
         """Score all tokens of the vocabulary at each position of the target."""

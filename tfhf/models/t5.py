@@ -283,12 +283,6 @@ class TFT5Model(T5Parts, TFSeq2SeqModel, TFT5PreTrainedModel):
     encoder: T5Stack
     decoder: T5Stack
 
-    @property
-    def input_signature(self) -> dict[str, tf.TensorSpec]:
-        """The inputs that it is served with, those of the decoder too: int32 [batch, length]."""
-        names = ("input_ids", "attention_mask", "decoder_input_ids", "decoder_attention_mask")
-        return {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in names}
-
     def make_decoder_embeddings(self) -> InputEmbeddings:
         """Return dropout for the vectors of tokens."""
         return self.make_embeddings("decoder_embeddings")
