@@ -7,6 +7,7 @@ from random_decoders import config_of, randomize
 from transformers import Qwen2Config
 
 import tfhf
+from tfhf.generation import compiled as compiled_module
 
 GPT2 = "TFGPT2LMHeadModel"
 
@@ -97,3 +98,96 @@ def test_scores_of_bfloat16_matrices_are_as_near_to_float32(class_name, config):
         errors.append(np.abs(scores - expected).max())
     without, under = errors
     assert 0 < under <= 1.5 * without
+
+
+def matrices_laid_out(function):
+    """Whether the loop of a traced function multiplies with matrices laid out for few rows."""
+    functions = function.graph.as_graph_def().library.function
+    bodies = [f.node_def for f in functions if "while_body" in f.signature.name]
+    assert bodies
+    found = {any(node.op == "MatMul" for node in body) for body in bodies}
+    return sorted(not plain for plain in found)
+
+
+WAYS = {
+    "greedy": {},
+    "sampling": {"do_sample": True, "seed": 3, "top_k": 7},
+    "beams": {"num_beams": 3, "num_return_sequences": 2},
+    "contrastive": {"penalty_alpha": 0.6, "top_k": 3},
+    "processed": {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2},
+}
+
+
+#: With a bias, from an encoder, with groups of queries, with scores of their own.
+PACKED = [(GPT2, way) for way in WAYS] + [
+    ("TFT5ForConditionalGeneration", "beams"),
+    ("TFLlamaForCausalLM", "greedy"),
+    ("TFGemma2ForCausalLM", "sampling"),
+]
+
+
+@pytest.mark.parametrize(("class_name", "way"), PACKED)
+def test_matrices_laid_out_for_few_rows_write_the_same(class_name, way, monkeypatch):
+    model = getattr(tfhf, class_name)(config_of(class_name))
+    randomize(model, 5)
+    prompt = tf.constant([[3, 17, 5], [4, 4, 9]])
+    settings = {"max_new_tokens": 9, "return_dict_in_generate": True, "output_scores": True}
+
+    def write():
+        found = model.generate(prompt, **settings, **WAYS[way])
+        (function,) = compiled(model).whole._list_all_concrete_functions()
+        model.generation_functions.clear()
+        return found, matrices_laid_out(function)
+
+    monkeypatch.setattr(compiled_module, "STEPS", 9)
+    plain, laid_out = write()  # the model is too small
+    assert laid_out == [False]
+    monkeypatch.setattr(compiled_module, "SMALLEST", 0)
+    packed, laid_out = write()
+    assert laid_out == [True]
+    np.testing.assert_array_equal(packed.sequences, plain.sequences)
+    for got, expected in zip(packed.scores, plain.scores, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "pays"),
+    [
+        (1, {}, False),
+        (2, {}, True),
+        (4, {}, True),
+        (5, {}, False),
+        (1, {"num_beams": 4}, True),
+        (2, {"num_beams": 3}, False),
+        (2, {"do_sample": True, "num_return_sequences": 2}, True),
+        (2, {"max_new_tokens": 4}, False),
+    ],
+)
+def test_where_other_matrices_pay(rows, settings, pays, monkeypatch):
+    """From two rows to `ROWS`, for `STEPS` tokens or more; the caller's graph itself decides."""
+    for name, value in {"SMALLEST": 0, "STEPS": 5, "ROWS": 4}.items():
+        monkeypatch.setattr(compiled_module, name, value)
+    model = tfhf.TFGPT2LMHeadModel(config_of(GPT2))
+    randomize(model, 2)
+    prompt = tf.random.stateless_uniform([rows, 3], [1, 2], 3, 20, tf.int32)
+    settings = {"max_new_tokens": 5, "seed": 7, **settings}
+    expected = model.generate(prompt, **settings)
+    (function,) = compiled(model).whole._list_all_concrete_functions()
+    assert matrices_laid_out(function) == [pays]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    def inside(prompt):
+        return model.generate(prompt, **settings)
+
+    np.testing.assert_array_equal(inside(prompt), expected)
+    assert matrices_laid_out(inside.get_concrete_function()) == [False, True]
+
+
+def test_a_large_model_is_not_copied(monkeypatch):
+    model = tfhf.TFGPT2LMHeadModel(config_of(GPT2))
+    size = sum(weight.value.numpy().nbytes for weight in model.weights)
+    monkeypatch.setattr(compiled_module, "SMALLEST", size)
+    monkeypatch.setattr(compiled_module, "LARGEST", size)
+    assert compiled_module.can_pack(model)
+    monkeypatch.setattr(compiled_module, "LARGEST", size - 1)
+    assert not compiled_module.can_pack(model)

@@ -7,7 +7,9 @@ XLA does no better on a GPU and worse on a CPU, and would compile for each lengt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -18,22 +20,47 @@ from tfhf.generation.search import Prompt, has_ids
 from tfhf.generation.token_search import TokenSearch
 from tfhf.layers import Dense
 from tfhf.layers.cache import compiling_with_xla
+from tfhf.layers.packing import packing
+
+#: Reading matrices that are laid out for few rows pays for so many steps at least, and so many rows
+#: at most; and where all weights have, in bytes, more than caches hold and less than memory.
+STEPS, ROWS, SMALLEST, LARGEST = 32, 32, 2**24, 2**31
 
 
 def run(search: Any, prompt: Prompt) -> dict[str, Any]:
-    """Search from beginning to end."""
-    return go_on(search, search.start(prompt), prompt)
-
-
-def go_on(search: Any, state: Any, prompt: Prompt) -> dict[str, Any]:
-    """Search on, from a state."""
-    step = _reading_bfloat16(search, state) if compiling_with_xla() else search.step
-    (state,) = tf.while_loop(
-        lambda state: search.running(state, prompt),
-        lambda state: (step(state, prompt),),
-        (state,),
-        parallel_iterations=1,
+    """Search from beginning to end, as a part of the caller's graph."""
+    state = search.start(prompt)
+    if compiling_with_xla() or not can_pack(search.model):
+        return go_on(search, state, prompt)
+    rows = tf.shape(prompt.input_ids)[0] * search.rows_per_prompt
+    return tf.cond(
+        packing_pays(rows, prompt.max_length - prompt.length),
+        lambda: go_on(search, state, prompt, packs=True),
+        lambda: go_on(search, state, prompt),
     )
+
+
+def can_pack(model: Any) -> bool:
+    """Whether the model is of a size, and on a device, for which `packing` is made."""
+    sizes = [tf.as_dtype(each.dtype).size * math.prod(each.shape) for each in model.weights]
+    return SMALLEST <= sum(sizes) <= LARGEST and len(tf.config.list_logical_devices()) == 1
+
+
+def packing_pays(rows: Any, steps: Any) -> Any:
+    """Whether so many tokens of so many rows gain more than the new layout takes."""
+    return (rows > 1) & (rows <= ROWS) & (steps >= STEPS)
+
+
+def go_on(search: Any, state: Any, prompt: Prompt, packs: bool = False) -> dict[str, Any]:
+    """Search on, from a state; with ``packs``, the loop's matrices are laid out for few rows."""
+    step = _reading_bfloat16(search, state) if compiling_with_xla() else search.step
+    with packing() if packs else nullcontext():
+        (state,) = tf.while_loop(
+            lambda state: search.running(state, prompt),
+            lambda state: (step(state, prompt),),
+            (state,),
+            parallel_iterations=1,
+        )
     return search.finish(state, prompt)
 
 
@@ -49,7 +76,11 @@ class CompiledSearch:
     def __init__(self, search: Any, jit_compile: bool, named_by_id: tuple[Any, ...]) -> None:
         self.search = search
         self.named_by_id = named_by_id
-        self.whole = tf.function(lambda prompt: run(search, prompt), autograph=False)
+        self.whole = tf.function(
+            lambda prompt, packs: go_on(search, search.start(prompt), prompt, packs),
+            autograph=False,
+        )
+        self.can_pack = can_pack(search.model)
         self.start = tf.function(search.start, autograph=False)
         self.rest = tf.function(
             lambda state, prompt: go_on(search, state, prompt), autograph=False, jit_compile=True
@@ -61,7 +92,10 @@ class CompiledSearch:
         """Search; tell ``streamer``, if there is one, each token as it comes."""
         specs = _any_batch_and_length(prompt)
         if streamer is None and not self.jit_compile:
-            return self.whole.get_concrete_function(specs)(prompt)
+            rows = prompt.input_ids.shape[0] * self.search.rows_per_prompt
+            steps = int(prompt.max_length - prompt.length)
+            packs = self.can_pack and packing_pays(rows, steps)
+            return self.whole.get_concrete_function(specs, packs)(prompt, packs)
         state = self.start.get_concrete_function(specs)(prompt)
         length = int(prompt.length)
         ids = prompt.input_ids[:, : length if has_ids(prompt) else 0]

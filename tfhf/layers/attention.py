@@ -160,14 +160,20 @@ class MultiHeadAttention(Block):
         """Split [batch, length, parts * size] into ``parts`` [batch, heads, length, head_size]."""
         shape = tf.shape(x)
         heads = x.shape[-1] // (parts * self.head_size)
+        if x.shape[1] == 1:  # nothing changes places
+            x = tf.reshape(x, [shape[0], parts, heads, 1, self.head_size])
+            return tf.unstack(x, num=parts, axis=1)
         x = tf.reshape(x, [shape[0], shape[1], parts, heads, self.head_size])
         return tf.unstack(tf.transpose(x, [2, 0, 3, 1, 4]), num=parts)
 
     def join_heads(self, x: tf.Tensor) -> tf.Tensor:
         """Turn [batch, heads, length, size] into [batch, length, heads * size]."""
+        size = self.num_heads * self.head_size
+        if x.shape[2] == 1:
+            return tf.reshape(x, [-1, 1, size])
         x = tf.transpose(x, [0, 2, 1, 3])
         shape = tf.shape(x)
-        return tf.reshape(x, [shape[0], shape[1], self.num_heads * self.head_size])
+        return tf.reshape(x, [shape[0], shape[1], size])
 
     def call(
         self,

@@ -12,6 +12,7 @@ from tfhf.layers.activations import Activation
 from tfhf.layers.cache import compiling_with_xla
 from tfhf.layers.checks import require_range
 from tfhf.layers.initializers import Normal
+from tfhf.layers.packing import is_packing, product
 
 
 class Block(keras.layers.Layer):
@@ -99,11 +100,14 @@ class Dense(keras.layers.Dense):
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Map [..., input_size] to [..., units]."""
         x = tf.reshape(inputs, [-1, self.input_size])
-        y = tf.matmul(x, self.kernel)
+        y = product(x, self.kernel)
+        if inputs.shape[1:-1] == [1] and y.dtype == tf.float32:
+            # A token of each row: alone, oneDNN's product is faster than with the bias in it.
+            y = tf.reshape(y, [-1, 1, self.units])
         if self.use_bias:
             y = tf.nn.bias_add(y, self.bias)
         if self.update is not None and not self.update.merged:
-            y += self.update(x, training=training)
+            y += tf.reshape(self.update(x, training=training), tf.shape(y))
         y = self.activation(y)
         y = tf.reshape(y, tf.concat([tf.shape(inputs)[:-1], [self.units]], axis=0))
         return tf.ensure_shape(y, [*inputs.shape[:-1], self.units])
@@ -154,17 +158,18 @@ class Embedding(keras.layers.Layer):
     def project(self, hidden_states: tf.Tensor) -> tf.Tensor:
         """Map [..., output_dim] to scores [..., input_dim] by the transposed table."""
         x = tf.reshape(hidden_states, [-1, self.output_dim])
-        table = tf.cast(self.embeddings, self.compute_dtype)
-        if x.dtype == tf.float32 and hidden_states.shape[1:-1] == [1] and not compiling_with_xla():
+        one_token = x.dtype == tf.float32 and hidden_states.shape[1:-1] == [1]
+        if one_token and not is_packing() and not compiling_with_xla():
             # The next token of each row. For many, oneDNN takes up to 3 times as long this way
             # around, for a few the other way around (docs/performance.md).
+            table = tf.convert_to_tensor(self.embeddings)
             x = tf.cond(
                 tf.shape(x)[0] < 8,
                 lambda: tf.matmul(x, table, transpose_b=True),
                 lambda: tf.transpose(tf.matmul(table, x, transpose_b=True)),
             )
         else:
-            x = tf.matmul(x, table, transpose_b=True)
+            x = product(x, self.embeddings, transpose=True)
         x = tf.reshape(x, tf.concat([tf.shape(hidden_states)[:-1], [self.input_dim]], axis=0))
         return tf.ensure_shape(x, [*hidden_states.shape[:-1], self.input_dim])
 
