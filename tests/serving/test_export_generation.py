@@ -14,6 +14,7 @@ from tokenizer_families import FAMILIES
 from transformers import BertConfig, EncoderDecoderConfig, MarianTokenizer
 
 import tfhf
+from tfhf.generation import compiled
 from tfhf.serving import serve_check
 from tfhf.serving.saved_model_process import SavedModelProcess
 from tfhf.serving.signatures import (
@@ -189,6 +190,22 @@ def test_every_family(class_name, made, tmp_path):
             assert served.predict({"text": mixed}, signature)[name].tolist()[1:-1] == expected
             nothing = {"text": tf.constant([], tf.string)}
             assert served.predict(nothing, signature)[name].shape == (0,)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("class_name", [GPT2, T5])
+def test_matrices_laid_out_for_few_rows(class_name, made, monkeypatch, tmp_path):
+    """As those of a larger model are for two texts or more: the same texts without Python."""
+    model, tokenizer = made(class_name)
+    task = default_task(model)
+    expected = by_pipeline(model, tokenizer, task, TEXTS, **GREEDY, **VARIED)
+    monkeypatch.setattr(compiled, "SMALLEST", 0)
+    monkeypatch.setattr(compiled, "STEPS", GREEDY["max_new_tokens"])
+    version = model.export(tmp_path, tokenizer, **GREEDY, **VARIED)
+    with SavedModelProcess(version) as served:
+        for texts, answers in ((TEXTS, expected), (TEXTS[:1], expected[:1])):
+            (found,) = served.predict({"text": texts}).values()
+            assert found.tolist() == answers
 
 
 OPTIONS = {
