@@ -130,7 +130,10 @@ class TensorFlowTokenizer(PreTrainedTokenizerBase):
 @functools.cache
 def _tensorflow_class(tokenizer_class: type) -> type:
     # save_pretrained writes the name, by which every Hugging Face library finds the class again.
-    return type(tokenizer_class.__name__, (TensorFlowTokenizer, tokenizer_class), {})
+    # The first copy of an object adds __slotnames__ to its class, of which datasets hashes all that
+    # is in it: a tokenizer would have another hash, and its cached data be computed anew.
+    bases = (TensorFlowTokenizer, tokenizer_class)
+    return type(tokenizer_class.__name__, bases, {"__slotnames__": []})
 
 
 def _empty_tokenizer(tokenizer_class: type) -> TensorFlowTokenizer:
