@@ -154,13 +154,15 @@ def test_matrices_laid_out_for_few_rows_write_the_same(class_name, way, monkeypa
     ("rows", "settings", "pays"),
     [
         (1, {}, False),
-        (2, {}, True),
         (4, {}, True),
         (5, {}, False),
         (1, {"num_beams": 4}, True),
-        (2, {"num_beams": 3}, False),
-        (2, {"do_sample": True, "num_return_sequences": 2}, True),
-        (2, {"max_new_tokens": 4}, False),
+        pytest.param(2, {}, True, marks=pytest.mark.slow),
+        pytest.param(2, {"num_beams": 3}, False, marks=pytest.mark.slow),
+        pytest.param(
+            2, {"do_sample": True, "num_return_sequences": 2}, True, marks=pytest.mark.slow
+        ),
+        pytest.param(2, {"max_new_tokens": 4}, False, marks=pytest.mark.slow),
     ],
 )
 def test_where_other_matrices_pay(rows, settings, pays, monkeypatch):
