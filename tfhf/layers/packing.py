@@ -35,13 +35,16 @@ def packing() -> Iterator[None]:
     before the loop begins.
 
     Example:
-        >>> matrix = keras.Variable(tf.ones([64, 128]))
+        >>> matrix = keras.Variable(tf.ones([2, 2]))
         >>> @tf.function
-        ... def sums(x):
+        ... def power(x):
         ...     with packing():
-        ...         return tf.while_loop(
-        ...             lambda i, y: i < 3, lambda i, y: (i + 1, y + product(x, matrix)), (0, x)
-        ...         )[1]
+        ...         _, x = tf.while_loop(
+        ...             lambda i, x: i < 3, lambda i, x: (i + 1, product(x, matrix)), (0, x)
+        ...         )
+        ...     return x
+        >>> power(tf.constant([[1.0, 0.0]])).numpy().tolist()
+        [[4.0, 4.0]]
     """
     token = _packing.set(_Packing(tf.compat.v1.get_default_graph(), {}))
     try:
